@@ -1,18 +1,18 @@
-//! What is found in a stretch of content: its records, and what stands in the place of some.
+//! A stretch of content and the items found in it: records, and lines too long to be kept.
 
 use crate::records::Record;
 use crate::records::pass::{Span, TooLong};
 
-/// One record, or what stands in its place. Each has an ordinal of its own.
+/// One record, or a line that is too long to be one. Each has its own ordinal.
 #[derive(Clone, Copy, Debug)]
 pub enum Item<'a> {
-    /// A record that has come to its end. `offset`: content bytes before it. `end_offset`: content bytes up to and including
-    /// its line end, and those of the records that it reaches into.
+    /// A complete record. `offset`: content bytes before it. `end_offset`: content bytes up to and including its line
+    /// end and those of all records that overlap it.
     Whole { record: Record<'a>, offset: u64, end_offset: u64 },
-    /// The content's last record, when its line has no line end, or when a line that is not there yet could continue it:
-    /// a record if it decodes, else not yet written to its end. `end_offset`: content bytes up to the content's end.
+    /// The content's last record, if its line has no line end or a line still to come could continue it. If it decodes,
+    /// it is a record; else its writer has not finished it. `end_offset`: content bytes up to the content's end.
     Unended { record: Record<'a>, offset: u64, end_offset: u64 },
-    /// A line longer than allowed, never kept in memory.
+    /// A line longer than allowed, whose bytes were not kept.
     TooLong(&'a TooLong),
 }
 
@@ -32,7 +32,7 @@ impl Item<'_> {
         }
     }
 
-    /// Content bytes up to and including the item's line end, if it has one, and those of the items that it reaches into.
+    /// Content bytes up to and including the item's line end, if it has one, and those of all items that overlap it.
     pub fn end_offset(&self) -> u64 {
         match self {
             Self::Whole { end_offset, .. } | Self::Unended { end_offset, .. } => *end_offset,
@@ -41,19 +41,20 @@ impl Item<'_> {
     }
 }
 
-/// A stretch of content and the records that end in it. Blocks follow one another without a gap: all their bytes
-/// together, from the start, are the content.
+/// A stretch of content and the records that end in it. Blocks follow one another without a gap: their bytes together
+/// are the content from the start of the reading.
 pub struct Block<'a> {
     /// Content bytes before this block.
     pub offset: u64,
     pub bytes: &'a [u8],
-    /// Lines in it that are no audit records, from where they are counted on.
+    /// Lines in the block that are no audit records. Those before the offset set by
+    /// [`Lines::counting_others_from`](super::lines::Lines::counting_others_from) are not counted.
     pub others: u64,
-    /// Null bytes and byte order marks before lines in it, from where others are counted on.
+    /// Null bytes and byte order marks before lines, counted from the same offset on.
     pub marks_bytes: u64,
     pub(super) first_ordinal: u64,
     pub(super) spans: &'a [Span],
-    /// The bytes as text, checked once; `None` when somewhere among them is something else.
+    /// All bytes as text, checked once. `None` if any of them are not UTF-8.
     pub(super) text: Option<&'a str>,
 }
 
@@ -72,7 +73,7 @@ impl<'a> Block<'a> {
         self.offset + self.bytes.len() as u64
     }
 
-    /// The items in the order of the content.
+    /// The items, in the order of the content.
     pub fn items(&self) -> impl ExactSizeIterator<Item = Item<'a>> + use<'a> {
         let (offset, bytes, text, first) = (self.offset, self.bytes, self.text, self.first_ordinal);
         self.spans.iter().enumerate().map(move |(index, span)| {

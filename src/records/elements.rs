@@ -1,23 +1,23 @@
-//! JSON that stands over several lines, or in one list, as content with a value on each line.
+//! Rewrites content in which JSON values span several lines or form one list: each value gets a line of its own.
 
 use std::io::{self, Read};
 
-/// Read at once of content that is rewritten.
+/// Bytes read at a time from content that is rewritten.
 const BLOCK_BYTES: usize = 64 << 10;
 
-/// So many bytes tell how content begins.
+/// How many bytes are read to decide whether content is rewritten.
 const BEGINNING_BYTES: usize = 256;
 
-/// Content as a reader: of a list of JSON values each element on a line of its own, and of JSON values that begin with a
-/// bracket alone on its line, each on one line; anything else as it is. Only the content's first bytes decide, so that more
-/// of the same list is more content at its end.
+/// A reader of content that is rewritten if it begins with a list of JSON values, or with a bracket alone on its line.
+/// Each element, or each value, is put on one line. Other content passes unchanged. Only the first bytes decide, so a
+/// list that grows only adds content at the end.
 ///
-/// A line of a list may be a text: it stands in a list by itself then. What is no JSON between lists stands on its line as it
-/// did. A line end inside of a text is damage, and ends its value.
+/// A list's element that is a string is put into a list of its own. Text between lists that is no JSON stays on its
+/// line. A line end inside a string is damage and ends the value.
 pub(crate) struct Elements<R> {
     source: R,
     beginning: Vec<u8>,
-    /// Nothing while it is not decided.
+    /// `None` until the first bytes have decided; `Some(None)` if the content passes unchanged.
     rewriting: Option<Option<Box<Rewriting>>>,
 }
 
@@ -78,7 +78,7 @@ impl<R: Read> Read for Elements<R> {
     }
 }
 
-/// Whether content that begins so is a list of JSON values, or has a bracket alone on its first line.
+/// Whether `beginning` starts a list of JSON values, or has a bracket alone on its first line.
 fn begins_over_lines(beginning: &[u8]) -> bool {
     let content = beginning.strip_prefix(b"\xef\xbb\xbf").unwrap_or(beginning).trim_ascii_start();
     let Some((bracket, rest)) = content.split_first() else { return false };
@@ -93,7 +93,7 @@ fn begins_over_lines(beginning: &[u8]) -> bool {
     }
 }
 
-/// Where in the JSON the next byte stands.
+/// What the next byte of the JSON belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 enum At {
     /// Between values.
@@ -101,24 +101,24 @@ enum At {
     Between,
     /// In an object or list.
     Container,
-    /// In a text.
+    /// In a string.
     Text,
-    /// Behind a backslash in a text.
+    /// After a backslash in a string.
     Escape,
-    /// In what is no JSON, or a number.
+    /// In a number, a literal, or text that is no JSON.
     Other,
 }
 
 #[derive(Default)]
 struct Rewriting {
     at: At,
-    /// The values are elements of a list.
+    /// Whether the values are elements of a list.
     is_in_list: bool,
-    /// How many brackets of the value are open.
+    /// The number of open brackets of the value.
     depth: usize,
     out: Vec<u8>,
     given: usize,
-    /// What is read at once.
+    /// The buffer for reading the source.
     block: Vec<u8>,
 }
 
@@ -184,7 +184,7 @@ impl Rewriting {
 
     fn text(&mut self, byte: u8) {
         match byte {
-            // No text of JSON has one.
+            // A JSON string cannot contain a line end.
             b'\n' => return self.end(),
             b'\\' => self.at = At::Escape,
             b'"' if self.depth == 0 => {
@@ -209,7 +209,7 @@ impl Rewriting {
         }
     }
 
-    /// The value is whole.
+    /// Ends the value.
     fn end(&mut self) {
         self.out.push(b'\n');
         self.depth = 0;
@@ -221,7 +221,7 @@ impl Rewriting {
 mod tests {
     use super::*;
 
-    /// Gives one byte at a time, and none each second time that it is asked.
+    /// Gives one byte at a time, and at every second call `WouldBlock`.
     struct Late<'a>(&'a [u8], bool);
 
     impl Read for Late<'_> {

@@ -1,9 +1,9 @@
-//! Text as JSON has it inside a string.
+//! Text inside JSON strings: finds and writes what must be escaped.
 
 use wide::u8x16;
 
-/// Where, from `at` on, the next byte stands that a JSON string must escape: a quote, a backslash or a control
-/// character. The length when there is none.
+/// The position, from `at` on, of the next byte that a JSON string must escape: a quote, a backslash or a control
+/// character. The length of `bytes` if there is none.
 #[inline(always)]
 pub(crate) fn next_special(bytes: &[u8], mut at: usize) -> usize {
     while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
@@ -16,11 +16,11 @@ pub(crate) fn next_special(bytes: &[u8], mut at: usize) -> usize {
     next_special_in_rest(bytes, at)
 }
 
-/// The same, where less than [`WIDTH`] bytes are left.
+/// As [`next_special`], if fewer than [`WIDTH`] bytes are left.
 #[inline(never)]
 fn next_special_in_rest(bytes: &[u8], mut at: usize) -> usize {
     if let Some(chunk) = bytes.last_chunk() {
-        // Bytes that were looked at before are shifted out.
+        // Shift out the bytes before `at`, which were searched before.
         let marks = special_marks(chunk) >> (at + WIDTH - bytes.len());
         return if marks == 0 { bytes.len() } else { at + marks.trailing_zeros() as usize };
     }
@@ -30,16 +30,16 @@ fn next_special_in_rest(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// How many bytes are looked at together.
+/// How many bytes are compared at a time.
 pub(super) const WIDTH: usize = 16;
 
-/// One bit per byte, the first byte's the lowest: whether it is special.
+/// One bit per byte, set if the byte is special. The lowest bit is the first byte's.
 #[inline(always)]
 fn special_marks(chunk: &[u8; WIDTH]) -> u32 {
     specials(u8x16::new(*chunk)).to_bitmask()
 }
 
-/// Marks each special byte with ones.
+/// Sets all bits of each special byte, and clears the others.
 #[inline(always)]
 pub(super) fn specials(bytes: u8x16) -> u8x16 {
     let is_control = bytes.simd_eq(bytes.min(u8x16::splat(0x1f)));

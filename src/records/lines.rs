@@ -1,4 +1,4 @@
-//! Frames content into records by its lines, a block at a time, in bounded memory.
+//! Splits content into records by its lines, a block at a time, in bounded memory.
 
 use std::io::{self, Read};
 
@@ -8,23 +8,25 @@ use crate::records::pass::{Buffered, Ended, Pass, Skipped, Span};
 use crate::records::{Role, STREAMS};
 use crate::room::{Room, Taken};
 
-/// Content read at once, in bytes.
+/// Content read at a time, in bytes.
 pub(crate) const BLOCK_BYTES: usize = 256 << 10;
 
-/// A long line takes memory as often as this: itself, and what is written of it while that grows.
+/// A line longer than a block is charged this many times its length: the line itself, and its encoded copies while they
+/// grow.
 pub(crate) const LONG_LINE_COPIES: usize = 3;
 
-/// Why the next block of lines could not be had.
+/// Why the next block of lines could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum LinesError {
-    /// The last record before the start goes on after it: it is not the record it was. Read from the content's beginning.
+    /// The last record before the start has grown, so it is another record now. Read again from the content's
+    /// beginning.
     #[error("the last known line has grown")]
     LastLineGrew,
     #[error(transparent)]
     Source(#[from] io::Error),
 }
 
-/// Where in the content reading begins.
+/// Where in the content the reading begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Start {
     Beginning,
@@ -36,20 +38,21 @@ pub enum Start {
     },
 }
 
+/// Splits content into records by its lines.
 ///
-/// Lines of several streams may stand mixed: a line of one belongs to no record of another. Records that reach into one
-/// another so have one `end_offset`, and stand in the order of their beginnings.
+/// Lines of several streams may alternate; a line of one stream never belongs to a record of another. Records that
+/// therefore overlap have the same `end_offset`, and are given in the order of their beginnings.
 ///
-/// Memory: the longest line allowed and one block. A record of several lines, and records that reach into one another, are
-/// as long as a line may be at most; where they would grow beyond, they end, and the next line is taken as if no record
-/// were open.
+/// Takes memory for the longest line allowed and one block. A record of several lines, and overlapping records together,
+/// are at most as long as one line may be. Where they would become longer, they end, and the next line is classified
+/// without an open record.
 pub struct Lines {
     role: Role,
     line_bytes_max: usize,
     block_bytes: usize,
-    /// Where the first block begins; nothing once it was given out.
+    /// Where the first block begins. `None` after the first block was returned.
     start: Option<Start>,
-    /// `buffer[given..filled]` has been read and not been given out.
+    /// `buffer[given..filled]` has been read but not yet returned in a block.
     buffer: Vec<u8>,
     given: usize,
     filled: usize,
@@ -57,23 +60,23 @@ pub struct Lines {
     /// Content bytes before `given`.
     offset: u64,
     next_ordinal: u64,
-    /// Content bytes before which others are not counted.
+    /// Content offset from which on lines that are no audit records are counted.
     others_from: u64,
     /// As in [`Around`](crate::records::Around).
     members: Vec<String>,
-    /// By stream, whether a record so far holds a value that later ones may be within.
+    /// Per stream: whether a record so far holds a value that later records may be part of.
     free: [bool; STREAMS],
     spans: Vec<Span>,
     shown: Shown,
     skipping: Option<Skipped>,
     room: Room,
-    /// The memory of a buffer that is longer than a block.
+    /// The memory taken for a buffer that is longer than a block.
     taken: Taken,
 }
 
 impl Lines {
-    /// Frames the content from `start` on by what `role` says of its lines; `line_bytes_max` counts without line end.
-    /// `role` may answer `Continues` only for the sake of an open record.
+    /// Splits the content from `start` on into records, classifying its lines by `role`. `line_bytes_max` does not
+    /// count the line end. `role` may answer `Continues` only if a record is open.
     pub fn new(role: Role, line_bytes_max: usize, start: Start) -> Self {
         let (next_ordinal, offset) = match start {
             Start::Beginning => (0, 0),
@@ -101,22 +104,24 @@ impl Lines {
         }
     }
 
-    /// Lines longer than a block wait for memory of this room.
+    /// Takes the memory for lines longer than a block from `room`, and waits for it.
     pub fn in_room(self, room: Room) -> Self {
         Self { taken: room.nothing(), room, ..self }
     }
 
-    /// Shippers keep lines under these members of their objects as well.
+    /// Sets members of a shipper's object that hold lines, besides the usual ones.
     pub fn with_members(self, members: &[String]) -> Self {
         Self { members: members.to_vec(), ..self }
     }
 
-    /// Lines that are no audit records count from this place in the content on: those before it were counted already.
+    /// Counts lines that are no audit records only from this content offset on. Those before it were counted by an
+    /// earlier reading.
     pub fn counting_others_from(self, others_from: u64) -> Self {
         Self { others_from, ..self }
     }
 
-    /// Reads the next block; `None` at the end of the content. As [`advance`](Self::advance) and [`block`](Self::block).
+    /// Reads the next block; `None` at the end of the content. Combines [`advance`](Self::advance) and
+    /// [`block`](Self::block).
     ///
     /// # Errors
     /// As `advance`.
@@ -124,12 +129,12 @@ impl Lines {
         Ok(self.advance(source)?.then(|| self.block()))
     }
 
-    /// Reads the next block, which [`block`](Self::block) then shows; false at the end of the content. `source` gives the
-    /// content's bytes in order, the first call's from the start on. Where `source` has no bytes yet, or a long line no room,
-    /// and says so ([`WouldBlock`](io::ErrorKind::WouldBlock)), nothing is lost: call again.
+    /// Reads the next block, for [`block`](Self::block) to return. Returns false at the end of the content. `source`
+    /// gives the content's bytes in order, from the start on. If it has no bytes yet, or there is no memory for a long
+    /// line, the error is [`WouldBlock`](io::ErrorKind::WouldBlock): call again, nothing is lost.
     ///
     /// # Errors
-    /// `LastLineGrew` from the first block after a start in the middle; `Source` when `source` fails.
+    /// `LastLineGrew` for the first block after a start in the middle of the content; `Source` if `source` fails.
     pub fn advance(&mut self, source: &mut impl Read) -> Result<bool, LinesError> {
         self.make_room();
         loop {
@@ -147,7 +152,7 @@ impl Lines {
         }
     }
 
-    /// Makes the buffer longer, for a line that is longer than it.
+    /// Enlarges the buffer for a line that does not fit.
     fn grow(&mut self) -> io::Result<()> {
         let twice = self.buffer.len().saturating_mul(2);
         let length = twice.min(self.line_bytes_max.saturating_add(self.block_bytes));
@@ -156,7 +161,7 @@ impl Lines {
         Ok(())
     }
 
-    /// Forgets what was given out, and the room a long line took once it is not needed.
+    /// Drops the bytes of the last block, and the memory of a long line once it is no longer needed.
     fn make_room(&mut self) {
         self.spans.clear();
         self.buffer.copy_within(self.given..self.filled, 0);
@@ -218,7 +223,7 @@ impl Lines {
         }
         let marks = marks(&content[line_start..]);
         let rest = content.len() - line_start;
-        // Where neither a CR nor a CRLF can make it fit any more.
+        // Not even a CR or CRLF at its end could make a longer line fit.
         let line_max = self.line_bytes_max.saturating_add(1);
         let too_long = rest - marks > line_max;
         let begun = pass.unfinished_from();
@@ -229,7 +234,7 @@ impl Lines {
         if let Some(start) = pass.unfinished_from() {
             end = start;
         }
-        // Where null bytes are all that there is of a line, it may begin behind any of them; and they must not fill the buffer.
+        // If a line consists of null bytes so far, it may begin after any of them. They must not fill the buffer.
         let is_over = pass.unfinished_from().is_none() && (marks == rest || marks > 0 && rest > line_max);
         if too_long || is_over {
             pass.marks_bytes += marks as u64;
@@ -239,7 +244,7 @@ impl Lines {
             end = line_start;
         }
         let (others, marks_bytes, free) = (pass.others, pass.marks_bytes, pass.free());
-        // What is framed again is framed as it was.
+        // If nothing was found, the same bytes are split again later, with the same state.
         self.free = if end > 0 || !self.spans.is_empty() { free } else { self.free };
         if !too_long {
             return Ok(Framed { end, others, marks_bytes });
@@ -251,7 +256,7 @@ impl Lines {
         Ok(self.skip())
     }
 
-    /// Passes over a line longer than allowed, up to its end or the buffer's.
+    /// Skips a line longer than allowed, up to its end or that of the buffer.
     fn skip(&mut self) -> Framed {
         let content = &self.buffer[..self.filled];
         let Some(mut skipped) = self.skipping.take() else {
@@ -278,7 +283,7 @@ impl Lines {
         self.given = framed.end;
     }
 
-    /// The block that was read last.
+    /// The block that was read last. Empty before the first [`advance`](Self::advance).
     pub fn block(&self) -> Block<'_> {
         let bytes = &self.buffer[..self.given];
         let Shown { offset, others, marks_bytes, first_ordinal } = self.shown;
@@ -294,7 +299,7 @@ impl Lines {
     }
 }
 
-/// The block that was read last, beside its bytes and spans.
+/// The block that was read last, without its bytes and spans.
 #[derive(Clone, Copy, Default)]
 struct Shown {
     offset: u64,
@@ -303,7 +308,7 @@ struct Shown {
     first_ordinal: u64,
 }
 
-/// How far the buffer has been framed.
+/// How far the buffer was split into records.
 #[derive(Default)]
 struct Framed {
     end: usize,
@@ -311,11 +316,11 @@ struct Framed {
     marks_bytes: u64,
 }
 
-/// How many bytes at the front of `content` end the line before it, whose last byte was `last_byte`.
+/// How many bytes at the front of `content` belong to the end of the line before it, whose last byte was `last_byte`.
 ///
 /// # Errors
-/// `LastLineGrew` when that line goes on in `content`. A CR that was the content's last byte was taken for a line end's,
-/// so that after it only an LF keeps the record as it was.
+/// `LastLineGrew` if that line continues in `content`. A CR at the end of the earlier content was taken for part of a
+/// line end, so the record stays the same only if an LF follows.
 fn rest_of_line_end(last_byte: u8, content: &[u8]) -> Result<usize, LinesError> {
     match (last_byte, content) {
         (b'\n', _) | (_, []) => Ok(0),
@@ -341,9 +346,9 @@ mod tests {
         LineRole::Record
     }
 
-    /// `+` opens, an indented line continues, `#` is another component's. `!` before all of it puts a line on the other
-    /// stream, `~` after that makes it a piece of the next. Where a line begins with `*`, the pieces before it are none of
-    /// it.
+    /// `+` opens a record, an indented line continues it, `#` is a line of another component. A leading `!` puts a line
+    /// on the error stream; `~` then makes it a piece of the next line. If a line begins with `*`, the pieces before it
+    /// do not belong to it.
     fn by_first_byte(lines: &[u8], around: &mut Around<'_>) -> LineRole {
         let is_error = |line: &[u8]| line.first() == Some(&b'!');
         let error = is_error(lines);
@@ -364,7 +369,7 @@ mod tests {
         }
     }
 
-    /// What is asserted of one item.
+    /// The properties of an item that tests compare.
     #[derive(Clone, PartialEq, Eq, Debug)]
     enum Seen {
         Whole(u64, Vec<u8>, u64),
@@ -383,8 +388,8 @@ mod tests {
         Reading { role: each_line, line_bytes_max: 100, start: Start::Beginning, block_bytes: BLOCK_BYTES };
 
     impl Reading {
-        /// Reads `content` and checks what is true of every reading: the blocks are the content without a gap, ordinals
-        /// count up, text is told exactly where it is text.
+        /// Reads `content` and checks what holds for every reading: the blocks are the content without a gap, ordinals
+        /// count up, and `text` is set exactly for UTF-8.
         fn of(&self, content: &[u8]) -> Result<(Vec<Seen>, u64), LinesError> {
             let mut lines = Lines::new(self.role, self.line_bytes_max, self.start);
             lines.block_bytes = self.block_bytes;
@@ -591,7 +596,7 @@ mod tests {
             ("~+a\nb\n c\nd\n", &["~+a\nb\n c", "d"], 0),
             ("+a\n~ b\nc\n d\n", &["+a\n~ b\nc\n d..."], 0),
             ("+a\n~b\nc\n d\n", &["+a", "~b\nc", "d"], 0),
-            // The last is missing.
+            // The last piece is missing.
             ("~a\n*b\n", &["~a", "*b"], 0),
             ("~#\n*b\n", &["*b"], 1),
             ("+a\n~ b\n*c\n", &["+a\n~ b", "*c"], 0),
@@ -618,7 +623,7 @@ mod tests {
             ("~#\n!~c\nb\n!d\ne\n", &["!~c\nb\n!d", "e"], 2),
             ("+a\n!c\n b\n!d\n", &["+a\n!c\n b", "!c", "!d"], 0),
             ("+a\n!c\nb\n", &["+a", "!c", "b"], 0),
-            // What is held back is nothing that stands before others.
+            // Only the content's last item is held back, not one before others.
             ("~a\n!c\n", &["~a", "!c"], 0),
             ("+a\n!+c\n b\n", &["+a\n!+c\n b", "!+c"], 0),
         ];
@@ -663,7 +668,7 @@ mod tests {
         }
     }
 
-    /// A mark of three bytes is cut wherever a block ends.
+    /// Blocks end inside the three bytes of a mark, too.
     #[test]
     fn marks_that_fill_the_buffer_are_passed_over() {
         for block_bytes in 8..24 {

@@ -1,8 +1,9 @@
-//! What stands before a line's text and is none of it.
+//! Marks at the beginning of a line that are no part of its text.
 
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// How many bytes at the beginning of a line are null bytes and byte order marks, with the blanks between them.
+/// How many bytes at the beginning of a line are null bytes and byte order marks, including blanks between them but not
+/// after them.
 pub(super) fn marks(line: &[u8]) -> usize {
     let (mut at, mut length) = (0, 0);
     loop {

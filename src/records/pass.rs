@@ -1,11 +1,11 @@
-//! One pass over the lines of a buffer: which of them are records, and where those begin and end.
+//! One pass over the lines of a buffer: finds the records, and where they begin and end.
 
 use sha2::{Digest as _, Sha256};
 
 use crate::records::marks::marks;
 use crate::records::{Around, Asked, LineRole, Role, STREAMS, Stream};
 
-/// Where a line is that is longer than allowed, and what it hashes to.
+/// The position and hash of a line longer than allowed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TooLong {
     pub ordinal: u64,
@@ -14,13 +14,13 @@ pub struct TooLong {
     /// The line's bytes without its line end.
     pub length: u64,
     pub end_offset: u64,
-    /// SHA-256 of the line without its line end, as any record's.
+    /// SHA-256 of the line without its line end, as for a record.
     pub sha256: [u8; 32],
-    /// Whether the line has no line end: it may not have been written to its end yet.
+    /// Whether the line has no line end. Its writer may not have finished it.
     pub unended: bool,
 }
 
-/// An item by its place in the block: bytes `start..end`, and `next` where the one after it may begin.
+/// The position of an item in the block: bytes `start..end`. The item after it begins at `next` or later.
 #[derive(Debug)]
 pub(super) enum Span {
     Whole { start: usize, end: usize, next: usize, may_be_within: bool },
@@ -34,8 +34,8 @@ pub(super) enum Ended {
     No,
 }
 
-/// Lines that belong together: from the first byte of the first to the last of the last. Lines of other streams may stand
-/// between.
+/// Lines that belong together, from the first byte of the first to the last byte of the last. Lines of other streams
+/// may be between them.
 #[derive(Clone, Copy)]
 struct Stretch {
     start: usize,
@@ -52,7 +52,7 @@ impl Stretch {
     }
 }
 
-/// What of one stream has not come to its end.
+/// The unfinished parts of one stream.
 #[derive(Clone, Copy, Default)]
 struct Unfinished {
     /// A record that following lines may continue.
@@ -61,11 +61,10 @@ struct Unfinished {
     pieces: Option<Stretch>,
 }
 
-/// What has been found since something was unfinished. It may reach into one another, and is told only once nothing is
-/// unfinished any more.
+/// Records found since something became unfinished. They may overlap, and are reported only once nothing is unfinished.
 struct Group {
     start: usize,
-    /// As it was at its beginning.
+    /// [`Pass::free`] as it was when the group began.
     free: [bool; STREAMS],
     records: Vec<(Stretch, Ended)>,
     others: u64,
@@ -79,33 +78,33 @@ pub(super) struct Pass<'a> {
     offset: u64,
     next_ordinal: u64,
     spans: &'a mut Vec<Span>,
-    /// By stream.
+    /// Per stream.
     unfinished: [Unfinished; STREAMS],
     group: Option<Group>,
-    /// By stream, whether a record so far holds a value that later ones may be within.
+    /// Per stream: whether a record so far holds a value that later records may be part of.
     free: [bool; STREAMS],
-    /// By stream, whether its next line is the first after a start in the middle.
+    /// Per stream: whether its next line is the first after a start in the middle of the content.
     resumes: [bool; STREAMS],
-    /// Such a line goes on with a record before the start.
+    /// Whether such a line continues a record before the start.
     pub(super) has_grown: bool,
     /// Content bytes before which others are not counted.
     others_from: u64,
     pub(super) others: u64,
-    /// Null bytes and byte order marks before lines, counted like others, in bytes.
+    /// Bytes of null bytes and byte order marks before lines, counted from `others_from` on.
     pub(super) marks_bytes: u64,
     /// As in [`Around`].
     members: &'a [String],
 }
 
-/// What a pass works on.
+/// The input of a pass.
 pub(super) struct Buffered<'a> {
     pub(super) content: &'a [u8],
     /// Content bytes before the buffer.
     pub(super) offset: u64,
     pub(super) next_ordinal: u64,
-    /// The buffer begins after records that are known already.
+    /// Whether the buffer begins right after records that are known already.
     pub(super) resumes: bool,
-    /// As [`Pass::free`] told at the end of the buffer before.
+    /// [`Pass::free`] at the end of the buffer before.
     pub(super) free: [bool; STREAMS],
     /// Content bytes before which others are not counted.
     pub(super) others_from: u64,
@@ -134,17 +133,17 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Where the first of what is unfinished begins, or of what reaches into it.
+    /// The start of the first unfinished record or piece, or of a record that overlaps it.
     pub(super) fn unfinished_from(&self) -> Option<usize> {
         self.group.as_ref().map(|group| group.start)
     }
 
-    /// By stream, whether a record before what is unfinished holds a value that later ones may be within.
+    /// Per stream: whether a record before the unfinished ones holds a value that later records may be part of.
     pub(super) fn free(&self) -> [bool; STREAMS] {
         self.group.as_ref().map_or(self.free, |group| group.free)
     }
 
-    /// Takes the line `start..line_end`.
+    /// Classifies the line `start..line_end` and updates the records.
     pub(super) fn line(&mut self, start: usize, line_end: usize, ended: Ended) {
         let start = self.after_marks(start, line_end);
         let line = without_carriage_return(&self.content[start..line_end]);
@@ -181,8 +180,8 @@ impl<'a> Pass<'a> {
         self.settle();
     }
 
-    /// Where a line begins behind what no program has written for its reader: the null bytes that a crash or a truncated
-    /// file leaves, and the marks of files that were put together.
+    /// The start of the line's text, after null bytes that a crash or a truncated file leaves, and after byte order
+    /// marks of concatenated files.
     fn after_marks(&mut self, start: usize, line_end: usize) -> usize {
         let marks = marks(&self.content[start..line_end]);
         if self.offset + start as u64 >= self.others_from {
@@ -201,7 +200,8 @@ impl<'a> Pass<'a> {
         (role, around.stream(), around.holds_free_value)
     }
 
-    /// Takes a line of that role with all its pieces. `free`: it holds a value that later records may be within.
+    /// Handles a line, joined with all its pieces, by its role. `free`: it holds a value that later records may be part
+    /// of.
     fn take(&mut self, mut line: Stretch, stream: Stream, (role, free): (LineRole, bool), ended: Ended) {
         if std::mem::take(&mut self.resumes[stream as usize]) {
             let asked = if line.lines == 1 { Asked::Line } else { Asked::Joined };
@@ -215,18 +215,18 @@ impl<'a> Pass<'a> {
         }
         self.close_record(stream, Ended::Yes);
         if line.lines == 1 {
-            // Nothing that was found before reaches behind its beginning.
+            // No record found before overlaps this line.
             self.settle();
         }
         if self.content[line.start..line.end].iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r')) {
             return;
         }
         if role == LineRole::Other {
-            // Others may have written that line, too.
+            // The writer of an earlier value may have forged this line, so `free` stays as it is.
             self.count_others(line);
             return;
         }
-        // Whoever wrote a value may have written several records into it.
+        // The writer of an earlier value may have put several records into it.
         line.may_be_within = self.free[stream as usize];
         if role == LineRole::Opens {
             self.begin_group(line.start);
@@ -237,7 +237,7 @@ impl<'a> Pass<'a> {
         self.free[stream as usize] |= free;
     }
 
-    /// Takes pieces whose rest is missing.
+    /// Handles pieces whose rest is missing.
     fn give_up(&mut self, pieces: Stretch, stream: Stream, ended: Ended) {
         let (role, ..) = self.ask(pieces, Asked::Broken);
         let unfinished = &mut self.unfinished[stream as usize];
@@ -281,8 +281,8 @@ impl<'a> Pass<'a> {
         self.group.get_or_insert(Group { start, free, records: Vec::new(), others: 0 });
     }
 
-    /// Tells what was found, once nothing is unfinished: in the order of the beginnings. Records that reach into one another
-    /// end together, so that reading never goes on between them.
+    /// Reports the records of the group in the order of their beginnings, once nothing is unfinished. Records that
+    /// overlap get the same end, so that no reading resumes between them.
     fn settle(&mut self) {
         let is_busy = |unfinished: &Unfinished| unfinished.record.is_some() || unfinished.pieces.is_some();
         if self.unfinished.iter().any(is_busy) {
@@ -302,7 +302,7 @@ impl<'a> Pass<'a> {
             let count = 1 + reaching.count();
             let (together, later) = rest.split_at(count);
             for (record, ended) in together {
-                // Nothing is held back for the sake of what follows it.
+                // Only the last record may be unended, and only if it overlaps no other.
                 let is_last = count == 1 && later.is_empty();
                 self.spans.push(span(self.content, *record, next, if is_last { *ended } else { Ended::Yes }));
             }
@@ -317,12 +317,13 @@ impl<'a> Pass<'a> {
         self.spans.push(Span::TooLong(Box::new(line)));
     }
 
-    /// Ends all that is unfinished: what follows is no part of it.
+    /// Ends all unfinished records and pieces; later lines do not continue them.
     pub(super) fn close(&mut self) {
         self.end_with(Ended::Yes);
     }
 
-    /// At the end of the content: a line that is not there yet could go on with what is unfinished.
+    /// Ends the pass at the end of the content. A line still to come could continue unfinished records, so they stay
+    /// unended.
     pub(super) fn end(&mut self) {
         self.end_with(Ended::No);
     }
@@ -338,7 +339,8 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// A record without the blanks around it: they make no other record of it. One behind a colon may be all that a label says.
+/// The span of a record, without the blanks around it, which do not make it another record. A blank after a final colon
+/// stays: it may be the separator of a label without a value.
 fn span(content: &[u8], record: Stretch, next: usize, ended: Ended) -> Span {
     let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | 0);
     let bytes = &content[record.start..record.end];
@@ -359,13 +361,13 @@ fn without_carriage_return(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// A line longer than allowed, as it passes by.
+/// A line longer than allowed, while its bytes are hashed and dropped.
 pub(super) struct Skipped {
     ordinal: u64,
     offset: u64,
     length: u64,
     sha256: Sha256,
-    /// A CR that is the line's last byte so far: of its line end, unless more follows.
+    /// Whether the last byte so far is a CR. It belongs to the line end unless more bytes follow.
     carriage_return: bool,
 }
 

@@ -1,4 +1,4 @@
-//! One column of one row group as it is stored: its pages, judged and fetched as they are needed.
+//! The stored pages of one column of one row group, checked and fetched as they are needed.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,40 +11,40 @@ use crate::records::rows::compact::{DATA_PAGE, DATA_PAGE_V2, DICTIONARY_PAGE, Fa
 use crate::records::rows::input::{Limits, Ranges, RowsError};
 use crate::records::rows::pages::{Codec, Pages, Shelf, StoredPage};
 
-/// No page header is longer: some hold a value's beginning as a statistic.
+/// The longest page header accepted. Some headers hold the beginning of a value as a statistic.
 const HEAD_BYTES_MAX: usize = 1 << 20;
 
-/// What an entry of a dictionary costs beside its bytes.
+/// Memory that a dictionary entry takes besides its bytes.
 const ENTRY_BYTES: u64 = 32;
 
-/// `parquet.thrift`, `Encoding`: the lengths of a page's values are decoded at once.
+/// `parquet.thrift`, `Encoding`. With these encodings, the lengths of all values of a page are decoded at once.
 const DELTA_LENGTH_BYTE_ARRAY: u32 = 6;
 const DELTA_BYTE_ARRAY: u32 = 7;
 
-/// Where a column's stored bytes are, and how far they were given to the decoder.
+/// The stored bytes of a column, and how far they were passed to the decoder.
 pub(super) struct Chunk {
     name: String,
     codec: Codec,
-    /// Where in the file the next page begins, and where the chunk ends.
+    /// File offsets of the next page and of the chunk's end.
     next: u64,
     end: u64,
-    /// The part of the chunk that is in memory, and where in the file it begins.
+    /// The part of the chunk that is in memory, and its file offset.
     window: Bytes,
     window_start: u64,
     window_bytes: u64,
     shelf: Shelf,
-    /// Pages given and not read to their end: values left, and the memory that they may take.
+    /// Pages passed to the decoder but not yet read to their end: values left, and memory that the page may take.
     given: VecDeque<(u64, u64)>,
     dictionary_cost: u64,
-    /// Whether a value's bytes may be made of those of the values before it.
+    /// Whether a value may be encoded as a difference to the value before it (`DELTA_BYTE_ARRAY`).
     is_delta_coded: bool,
     is_nested: bool,
-    /// The most that a page may inflate to.
+    /// The most bytes that a page may inflate to.
     page_bytes_max: u64,
 }
 
 impl Chunk {
-    /// The chunk as the footer describes it. `file_end` is where the footer begins.
+    /// The chunk that the footer describes. `file_end` is the footer's file offset.
     pub(super) fn new(
         meta: &ColumnChunkMetaData,
         file_end: u64,
@@ -84,12 +84,12 @@ impl Chunk {
         })
     }
 
-    /// Where the chunk lies in the file.
+    /// File offsets of the chunk's next page and of its end.
     pub(super) fn span(&self) -> (u64, u64) {
         (self.next, self.end)
     }
 
-    /// Takes the chunk's bytes out of a stretch of the file that begins at `start`.
+    /// Uses the chunk's bytes in a stretch of the file that was fetched from offset `start` on.
     pub(super) fn lend(&mut self, stretch: &Bytes, start: u64) {
         let bounds = self.next.checked_sub(start).zip(self.end.checked_sub(start));
         let bounds = bounds.and_then(|(from, to)| usize::try_from(from).ok().zip(usize::try_from(to).ok()));
@@ -99,24 +99,24 @@ impl Chunk {
         }
     }
 
-    /// The memory that what was given to the decoder may take.
+    /// Bytes of memory that the pages passed to the decoder may take.
     pub(super) fn cost(&self) -> u64 {
         self.dictionary_cost + self.given.iter().map(|(_, cost)| cost).sum::<u64>()
     }
 
-    /// The most memory that the values of one row may take beside their page.
+    /// The most bytes of memory that the values of one row may take besides their page.
     pub(super) fn value_cost(&self) -> u64 {
         if self.is_delta_coded { self.page_bytes_max } else { 0 }
     }
 
-    /// Gives the decoder the pages of the next `rows` rows.
+    /// Passes the decoder the pages of the next `rows` rows.
     pub(super) fn supply(&mut self, ranges: &mut dyn Ranges, rows: u64, limits: &Limits) -> Result<(), RowsError> {
         self.shelf.allow(if self.is_nested { limits.nested_values_max } else { u64::MAX });
         let mut ahead: u64 = self.given.iter().map(|(values, _)| values).sum();
-        // How many rows a nested column's values make up is known only when they are decoded.
+        // The rows that a nested column's values make up are known only after decoding: pass all its pages.
         while self.next < self.end && (ahead < rows || self.is_nested) {
             let head = self.head(ranges)?;
-            // Not before all of the page has come: where it has not yet, this is called again.
+            // Nothing changes before the whole page is there: after `WouldBlock`, this function is called again.
             let bytes = self.bytes(ranges, head.head_bytes as u64, u64::from(head.stored_bytes))?;
             self.next += head.head_bytes as u64 + bytes.len() as u64;
             let cost = u64::from(head.inflated_bytes) + bytes.len() as u64;
@@ -128,7 +128,8 @@ impl Chunk {
                         _ => 0,
                     };
                     ahead += u64::from(head.values);
-                    // A nested column's pages are inflated one after another; only their stored bytes wait together.
+                    // A nested column's pages are inflated one at a time; only their stored bytes are in memory
+                    // together.
                     let cost = if self.is_nested { bytes.len() as u64 } else { cost };
                     self.given.push_back((u64::from(head.values), cost + lengths));
                 }
@@ -145,7 +146,7 @@ impl Chunk {
         Ok(())
     }
 
-    /// The next page's header, checked.
+    /// Reads and checks the header of the next page.
     fn head(&mut self, ranges: &mut dyn Ranges) -> Result<PageHead, RowsError> {
         let head = loop {
             match PageHead::read(self.in_memory()) {
@@ -156,7 +157,7 @@ impl Chunk {
                 Err(_) => return Err(self.damaged("has a page without a header")),
             }
         };
-        // Compressing what cannot be compressed makes it longer, by a sixth at most with Snappy.
+        // Compression makes incompressible data longer, with Snappy by at most a sixth.
         let stored_max = self.page_bytes_max + self.page_bytes_max / 4;
         if u64::from(head.inflated_bytes) > self.page_bytes_max || u64::from(head.stored_bytes) > stored_max {
             return Err(RowsError::TooLarge { what: "a page", bytes_max: self.page_bytes_max });
@@ -167,7 +168,7 @@ impl Chunk {
         Ok(head)
     }
 
-    /// The `length` bytes of the chunk after the next `skipped`.
+    /// The `length` bytes of the chunk that follow the next `skipped` bytes.
     fn bytes(&mut self, ranges: &mut dyn Ranges, skipped: u64, length: u64) -> Result<Bytes, RowsError> {
         let wanted = skipped.saturating_add(length);
         if wanted > self.end - self.next.min(self.end) {
@@ -194,7 +195,7 @@ impl Chunk {
         self.window_start + self.window.len() as u64
     }
 
-    /// Reads on from the next page: at least `length` bytes, as far as the chunk goes.
+    /// Fetches at least `length` bytes from the next page on, or all that is left of the chunk.
     fn fetch(&mut self, ranges: &mut dyn Ranges, length: u64) -> Result<(), RowsError> {
         let length = length.max(self.window_bytes).min(self.end.saturating_sub(self.next));
         let length = usize::try_from(length).unwrap_or(usize::MAX);
@@ -203,17 +204,17 @@ impl Chunk {
         if self.window.len() == length { Ok(()) } else { Err(RowsError::Source(io::ErrorKind::UnexpectedEof.into())) }
     }
 
-    /// What gives the decoder the chunk's pages.
+    /// The decoder's reader of the chunk's pages.
     pub(super) fn pages(&self) -> Pages {
         Pages { shelf: self.shelf.clone(), codec: self.codec }
     }
 
-    /// Whether there are values that were given to the decoder and not read.
+    /// Whether the decoder was passed values that are not read yet.
     pub(super) fn has_left(&self) -> bool {
         self.given.iter().any(|(values, _)| *values > 0)
     }
 
-    /// Counts values as read: pages read to their end cost nothing any more.
+    /// Counts values as read. Pages read to their end no longer count as memory.
     pub(super) fn consume(&mut self, values: u64) {
         let mut left = values;
         while let Some((of_page, _)) = self.given.front_mut() {

@@ -1,4 +1,4 @@
-//! One column of one row group as it is decoded: its values, some rows at a time.
+//! The decoded values of one column of one row group, some rows at a time.
 
 use parquet::basic::Type;
 use parquet::column::reader::ColumnReaderImpl;
@@ -12,7 +12,7 @@ use parquet::schema::types::ColumnDescPtr;
 use crate::records::rows::chunk::Chunk;
 use crate::records::rows::input::RowsError;
 
-/// A column, and its values of the rows at hand.
+/// A column, and its values in the current rows.
 pub(super) struct Column {
     pub(super) chunk: Chunk,
     decoder: Decoder,
@@ -20,9 +20,9 @@ pub(super) struct Column {
     max_rep: i16,
     defs: Vec<i16>,
     reps: Vec<i16>,
-    /// Levels in the rows at hand; a column that has no levels counts its values.
+    /// Levels in the current rows. A column without levels counts its values instead.
     entries: usize,
-    /// The next level and the next value.
+    /// Indexes of the next level and of the next value.
     entry: usize,
     value: usize,
 }
@@ -44,7 +44,7 @@ enum Decoder {
     Fixed(Typed<FixedLenByteArrayType>),
 }
 
-/// One value as it is stored.
+/// One value in its physical type.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Stored<'a> {
     Bool(bool),
@@ -97,7 +97,7 @@ impl Column {
         }
     }
 
-    /// Decodes the next `rows` rows, whose pages were supplied.
+    /// Decodes the next `rows` rows, whose pages were passed to the decoder.
     pub(super) fn read(&mut self, rows: usize) -> Result<(), RowsError> {
         let (defs, reps) = (&mut self.defs, &mut self.reps);
         defs.clear();
@@ -121,12 +121,12 @@ impl Column {
         Ok(())
     }
 
-    /// Holds when the column has no more values than the rows that were read.
+    /// Fails if the column has more values than the rows that were read.
     pub(super) fn end(&self) -> Result<(), RowsError> {
         if self.chunk.has_left() { Err(self.chunk.damaged("has more values than rows")) } else { Ok(()) }
     }
 
-    /// The definition level of the next value; `None` at the end of the rows at hand.
+    /// The definition level of the next value; `None` at the end of the current rows.
     #[inline]
     pub(super) fn def(&self) -> Option<i16> {
         if self.max_def == 0 {
@@ -135,18 +135,18 @@ impl Column {
         self.defs.get(self.entry).copied()
     }
 
-    /// The repetition level of the next value: 0 begins a row, as does the end of the rows at hand.
+    /// The repetition level of the next value. 0 at the beginning of a row and at the end of the current rows.
     pub(super) fn rep(&self) -> i16 {
         if self.max_rep == 0 { 0 } else { self.reps.get(self.entry).copied().unwrap_or(0) }
     }
 
-    /// Whether the next value is there, rather than null or absent with something around it.
+    /// Whether the next entry has a value. If not, it is null, or a group or list around it is null or empty.
     #[inline]
     pub(super) fn is_present(&self) -> bool {
         self.def() == Some(self.max_def)
     }
 
-    /// The next value, if it is there.
+    /// The next value in memory. It belongs to the next entry only if [`Column::is_present`].
     #[inline]
     pub(super) fn peek(&self) -> Option<Stored<'_>> {
         let at = self.value;
@@ -162,14 +162,14 @@ impl Column {
         })
     }
 
-    /// Goes on to the value after the next.
+    /// Steps over the next entry, and its value if it has one.
     #[inline]
     pub(super) fn advance(&mut self) {
         self.value += usize::from(self.is_present());
         self.entry += 1;
     }
 
-    /// Bytes of the texts among the rows at hand.
+    /// Bytes of all texts in the current rows.
     pub(super) fn text_bytes(&self) -> u64 {
         match &self.decoder {
             Decoder::Bytes(typed) => typed.values.iter().map(|value| value.len() as u64).sum(),

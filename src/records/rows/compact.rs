@@ -1,17 +1,17 @@
-//! Reads Thrift's compact protocol as far as it takes to judge a Parquet file before anything of it is decoded.
+//! Reads as much of Thrift's compact protocol as is needed to check a Parquet file before any of it is decoded.
 
-/// How deep structs, lists and maps may stand in each other where they are skipped.
+/// How deeply structs, lists and maps may be nested in values that are skipped.
 const DEPTH_MAX: u8 = 32;
 
 /// Why a structure cannot be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Fault {
-    /// It goes on after the bytes that are there.
+    /// It continues after the available bytes.
     Ends,
     Malformed,
 }
 
-/// A page's header: all of it that decoding the page needs.
+/// The parts of a page header that decoding the page needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct PageHead {
     /// Bytes of the header itself.
@@ -19,19 +19,19 @@ pub(super) struct PageHead {
     pub(super) kind: u32,
     pub(super) inflated_bytes: u32,
     pub(super) stored_bytes: u32,
-    /// CRC-32 of the page as stored, where the writer left one.
+    /// CRC-32 of the stored page, if the writer added one.
     pub(super) checksum: Option<u32>,
-    /// Values of a data page, nulls counted; entries of a dictionary.
+    /// Values in a data page, including nulls; entries in a dictionary page.
     pub(super) values: u32,
     pub(super) encoding: u32,
     pub(super) def_encoding: u32,
     pub(super) rep_encoding: u32,
     pub(super) nulls: u32,
-    /// Rows that begin in the page, where the header says so: version 2 of data pages.
+    /// Rows that begin in the page. Only data pages of version 2 have this.
     pub(super) rows: Option<u32>,
     pub(super) def_bytes: u32,
     pub(super) rep_bytes: u32,
-    /// A data page of version 2 may say that its values are stored plain.
+    /// Whether the values of a data page of version 2 are stored uncompressed.
     pub(super) stored_plain: bool,
 }
 
@@ -116,8 +116,8 @@ pub(super) struct Extent {
 }
 
 impl Extent {
-    /// Measures the schema of the file's metadata. Whoever builds a schema builds it by recursion, so that one too deep
-    /// must never come so far.
+    /// Measures the schema in the file's metadata. The Parquet crate builds schemas by recursion, so one that is too
+    /// deep must be refused before.
     pub(super) fn of_footer(metadata: &[u8]) -> Result<Self, Fault> {
         let mut compact = Compact { bytes: metadata, at: 0 };
         let mut extent = Self::default();
@@ -126,7 +126,7 @@ impl Extent {
                 return compact.skip(kind, 0);
             }
             let (kind, elements) = compact.list()?;
-            // Children that are still to come, per group that is open.
+            // For each open group, the children still to come.
             let mut open: Vec<u64> = Vec::new();
             for _ in 0..elements {
                 let mut children = 0;
@@ -199,7 +199,7 @@ impl Compact<'_> {
         if kind == STRUCT { self.fields(field) } else { Err(Fault::Malformed) }
     }
 
-    /// An integer that counts something.
+    /// An integer that is a size or a count: never negative.
     fn count(&mut self, kind: u8) -> Result<u32, Fault> {
         if !(BYTE + 1..DOUBLE).contains(&kind) {
             return Err(Fault::Malformed);
@@ -208,7 +208,7 @@ impl Compact<'_> {
         u32::try_from(number).ok().filter(|number| *number <= i32::MAX as u32).ok_or(Fault::Malformed)
     }
 
-    /// An integer of 32 bits, whatever its sign.
+    /// The bits of a 32-bit integer, of either sign.
     fn bits(&mut self, kind: u8) -> Result<u32, Fault> {
         if !(BYTE + 1..DOUBLE).contains(&kind) {
             return Err(Fault::Malformed);
@@ -260,8 +260,8 @@ impl Compact<'_> {
         }
     }
 
-    /// A truth takes a byte as an element, and none as a field. No element takes none, so that counts are bounded by
-    /// the bytes that are there.
+    /// A boolean takes one byte as an element and none as a field. Every element takes at least one byte, so the
+    /// available bytes bound the counts.
     fn skip_element(&mut self, kind: u8, depth: u8) -> Result<(), Fault> {
         if matches!(kind, TRUE | FALSE) { self.pass(1) } else { self.skip(kind, depth + 1) }
     }

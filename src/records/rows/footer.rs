@@ -1,4 +1,4 @@
-//! The end of a Parquet file, where it says what it holds.
+//! The footer of a Parquet file, which describes its content.
 
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
@@ -6,21 +6,21 @@ use crate::records::rows::compact::Extent;
 use crate::records::rows::input::{Limits, Ranges, RowsError, unpanicked};
 use crate::records::rows::shape::Shape;
 
-/// What a Parquet file begins and ends with.
+/// The magic bytes at the beginning and end of a Parquet file.
 pub(super) const MAGIC: &[u8] = b"PAR1";
 
-/// Read at first from the end: mostly the whole footer.
+/// Bytes read first, from the file's end. Mostly they hold the whole footer.
 const TAIL_BYTES: u64 = 64 << 10;
 
-/// The footer's length and the magic bytes.
+/// Bytes after the footer: its length and the magic bytes.
 const TRAILER_BYTES: u64 = 8;
 
-/// What a file says of itself, checked as far as that can be done without its pages.
+/// The file's metadata, checked as far as possible without reading pages.
 pub(super) struct Footer {
     pub(super) metadata: ParquetMetaData,
     pub(super) shape: Shape,
     pub(super) rows: u64,
-    /// Where the footer begins: all pages lie before.
+    /// File offset of the footer. All pages are before it.
     pub(super) start: u64,
 }
 
@@ -54,7 +54,7 @@ impl Footer {
     fn of(bytes: &[u8], start: u64, limits: &Limits) -> Result<Self, RowsError> {
         let malformed = || RowsError::damaged("its footer is malformed".to_owned());
         let extent = Extent::of_footer(bytes).map_err(|_| malformed())?;
-        // Groups are elements too, and lists and maps have two around every column.
+        // Groups are elements too, and every list or map adds two groups around a column.
         if extent.depth > limits.depth_max || extent.elements > limits.columns_max * 4 {
             let (columns, depth) = (limits.columns_max, limits.depth_max);
             return Err(RowsError::damaged(format!("its schema is larger than {columns} columns of depth {depth}")));
@@ -73,7 +73,7 @@ impl Footer {
     }
 }
 
-/// Rows of the whole file, when its row groups agree with it and every column with its row group.
+/// The rows of the whole file, if file, row groups and columns agree on their number.
 fn count_rows(metadata: &ParquetMetaData, limits: &Limits) -> Result<u64, RowsError> {
     let disagree = || RowsError::damaged("its footer contradicts itself on the number of rows".to_owned());
     let mut rows: u64 = 0;

@@ -1,4 +1,4 @@
-//! Where a Parquet file's bytes come from, how large what it holds may be, and why it is refused.
+//! The source of a Parquet file's bytes, the limits on its content, and the errors.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -12,15 +12,15 @@ use crate::room::Room;
 pub trait Ranges {
     fn size_bytes(&self) -> u64;
 
-    /// The memory that reading them may take.
+    /// The memory that reading the bytes may take.
     fn room(&self) -> Room {
         Room::default()
     }
 
-    /// The `length` bytes from `start` on, which lie within the object.
+    /// The `length` bytes from offset `start` on. The range must lie within the object.
     ///
     /// # Errors
-    /// What the source says; [`Rows`](crate::records::rows::Rows) hands it on as it is.
+    /// Errors of the source. [`Rows`](crate::records::rows::Rows) returns them unchanged.
     fn read(&mut self, start: u64, length: usize) -> io::Result<Bytes>;
 }
 
@@ -52,30 +52,31 @@ impl Ranges for File {
     }
 }
 
-/// How large what a file holds may be. The defaults keep one file under 100 MiB of memory.
+/// Limits on the content of a file. The defaults keep one file under 100 MiB of memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// The metadata at the file's end.
+    /// Bytes of the metadata at the file's end.
     pub footer_bytes_max: u64,
     pub columns_max: usize,
-    /// How deep groups may stand in each other.
+    /// How deeply groups may be nested.
     pub depth_max: usize,
     pub rows_max: u64,
-    /// A page inflated, and so the longest value.
+    /// Bytes of an inflated page, and so of the longest value.
     pub page_bytes_max: u64,
-    /// Dictionaries and pages that are inflated at once, over all columns.
+    /// Bytes of dictionaries and pages that are inflated at the same time, over all columns.
     pub decoding_bytes_max: u64,
-    /// A row group up to here is fetched at once, and so are small files; of a larger one each column has a window.
+    /// Row groups and files up to this many bytes are fetched whole. Of a larger row group, each column is fetched in
+    /// parts.
     pub fetch_bytes_max: u64,
-    /// One column of one row group that lies in a list, as stored: it is fetched at once.
+    /// Stored bytes of one nested column of one row group, which is fetched whole.
     pub nested_chunk_bytes_max: u64,
-    /// Values of one nested column in the rows that are decoded at once.
+    /// Values of one nested column in the rows decoded at a time.
     pub nested_values_max: u64,
-    /// One nested column of one row, as JSON.
+    /// Bytes of one nested column of one row, as JSON.
     pub nested_json_bytes_max: usize,
-    /// All text of the file, inflated.
+    /// Inflated bytes of all text in the file.
     pub text_bytes_max: u64,
-    /// How often the file's size its rows may have as JSON, judged past the first 16 MiB.
+    /// How many times the file's size its rows may take as JSON. Checked only past the first 16 MiB.
     pub ratio_max: u64,
 }
 
@@ -98,18 +99,19 @@ impl Default for Limits {
     }
 }
 
-/// Why rows cannot be had. All but `Source` are for ever: the same version never reads better.
+/// Why rows cannot be read. All variants but `Source` are permanent: another reading of the same version fails in the
+/// same way.
 #[derive(Debug, thiserror::Error)]
 pub enum RowsError {
-    /// The file is cut, contradicts itself, or holds what is not read.
+    /// The file is truncated, contradicts itself, or uses a feature that is not supported.
     #[error("the Parquet file is refused: {reason}")]
     Damaged { reason: String },
     #[error("the Parquet file is refused: {what} has more than {bytes_max} bytes")]
     TooLarge { what: &'static str, bytes_max: u64 },
-    /// A few values that are repeated often.
+    /// The file repeats few values very often.
     #[error("the Parquet file is refused: its rows have more than {ratio_max} times its size")]
     RatioTooHigh { ratio_max: u64 },
-    /// The stored bytes could not be read; nothing is said about them.
+    /// The stored bytes could not be read. This says nothing about the file's content.
     #[error("the stored bytes could not be read")]
     Source(#[source] io::Error),
 }
@@ -119,14 +121,15 @@ impl RowsError {
         Self::Damaged { reason }
     }
 
-    /// The error inside an error that [`Rows`](crate::records::rows::Rows) returned as a reader; any other error is the source's.
+    /// The error inside an `io::Error` that [`Rows`](crate::records::rows::Rows) returned. Any other `io::Error` came
+    /// from the source.
     pub fn from_read(error: io::Error) -> Self {
         error.downcast::<Self>().unwrap_or_else(Self::Source)
     }
 }
 
 impl From<RowsError> for io::Error {
-    /// What [`RowsError::from_read`] undoes.
+    /// [`RowsError::from_read`] is the inverse.
     fn from(error: RowsError) -> Self {
         match error {
             RowsError::Source(error) => error,
@@ -135,7 +138,7 @@ impl From<RowsError> for io::Error {
     }
 }
 
-/// Calls into the decoder, which may panic over a damaged page that it does not expect.
+/// Calls the decoder, and turns a panic into an error. The Parquet crate may panic over a damaged page.
 pub(super) fn unpanicked<T>(decode: impl FnOnce() -> Result<T, RowsError>) -> Result<T, RowsError> {
     catch_unwind(AssertUnwindSafe(decode))
         .unwrap_or_else(|_| Err(RowsError::damaged("a page is not what its header says".to_owned())))

@@ -1,8 +1,8 @@
 //! Reads the rows of a Parquet file as lines of canonical JSON, by ranges and in bounded memory.
 //!
-//! A row is one object: its columns by name in the file's order, nulls left out, numbers in full, times as RFC 3339 in
-//! UTC. What a file says is judged before anything of it is believed: a file that is cut, damaged or over a limit is
-//! refused whole by [`Rows::open`], which decodes all of it once, and gives out no row.
+//! A row is one JSON object: its columns by name in the file's order, without nulls, numbers in full, times as RFC 3339
+//! in UTC. [`Rows::open`] decodes the whole file once before any row is returned, so a file that is truncated, damaged
+//! or over a limit is refused whole.
 
 mod chunk;
 
@@ -38,71 +38,72 @@ use crate::room::Taken;
 pub use input::Limits;
 pub(crate) use input::{Ranges, RowsError};
 
-/// Rows decoded at once, at most.
+/// The most rows decoded at a time.
 const ROWS_AT_ONCE: u64 = 1024;
 
-/// Values decoded at once over all columns, about.
+/// About how many values are decoded at a time, over all columns.
 const VALUES_AT_ONCE: u64 = 256 << 10;
 
-/// JSON written ahead of whoever reads it, about.
+/// About how many bytes of JSON are written ahead of the reader.
 const OUT_BYTES: usize = 64 << 10;
 
-/// The ratio is judged only past so many bytes of rows, as it is of other compressed content.
+/// The ratio is checked only past this many bytes of rows, as for other compressed content.
 const UNJUDGED_BYTES: u64 = 16 << 20;
 
-/// A longer text is written piece by piece.
+/// Longer texts are written in pieces of this many bytes.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// Whether an object holds rows, by its key and its first bytes (at least four, where it has as many). One that is
-/// called Parquet and does not begin as Parquet, or is empty, is damaged, and must not be taken for anything else.
+/// Whether an object is to be read as a Parquet file, by its key and its first bytes (at least four, if it has as
+/// many). An object named `.parquet` that does not begin as one, or is empty, is damaged and must not be read as
+/// anything else.
 pub fn are_in(key: &str, beginning: &[u8]) -> bool {
     let is_called = key.len() >= 8 && key.as_bytes()[key.len() - 8..].eq_ignore_ascii_case(b".parquet");
     begins_as_file(beginning) || is_called
 }
 
-/// Whether what begins so is a Parquet file.
+/// Whether content with this beginning is a Parquet file.
 fn begins_as_file(beginning: &[u8]) -> bool {
     beginning.starts_with(MAGIC)
 }
 
-/// The rows of one file, each a line of JSON that ends with LF: a row is record number so-and-so of the content.
+/// The rows of one file, each as a line of JSON that ends with LF. A row's number is its record's ordinal.
 ///
-/// Reads every row group twice: once to know that all of them decode, once to give out their rows. What is small is
-/// fetched once.
+/// Every row group is read twice: once to check that all of them decode, once to return their rows. Small ones are
+/// fetched only once.
 pub struct Rows<R> {
     ranges: R,
     limits: Limits,
     footer: Footer,
-    /// Text met so far while everything is decoded once.
+    /// Bytes of text seen so far while the whole file is decoded once.
     text_bytes: u64,
-    /// Row groups that were fetched at once and are kept for the second reading.
+    /// File offset and bytes of row groups that were fetched whole and are kept for the second reading.
     kept: Vec<(u64, Bytes)>,
     kept_bytes: u64,
     next_group: usize,
     group: Group,
-    /// Rows at hand that are not written, the first of them as far as `member` and `piece`.
+    /// Decoded rows that are not written yet. The first of them is written up to `member` and `piece`.
     rows_at_hand: u64,
     member: usize,
     piece: usize,
     row_begun: bool,
     out: Vec<u8>,
     given: usize,
-    /// The memory of what is fetched and decoded at once.
+    /// The memory taken for bytes fetched and decoded at a time.
     taken: Taken,
 }
 
-/// A file that has not been decoded once yet.
+/// A file that is not yet known to decode.
 pub(crate) struct Unproved<R> {
     limits: Limits,
     stage: Stage<R>,
 }
 
 enum Stage<R> {
-    /// The footer is wanted.
+    /// The footer is not read yet.
     Unread(R),
-    /// Everything is decoded once.
+    /// The whole file is being decoded once.
     Trying(Box<Rows<R>>),
-    /// The rows were given out.
+    /// The rows were returned.
     Over,
 }
 
@@ -111,8 +112,8 @@ impl<R: Ranges> Unproved<R> {
         Self { limits, stage: Stage::Unread(ranges) }
     }
 
-    /// Reads the footer and decodes the whole file once. Where `ranges` has no bytes yet and says so
-    /// ([`WouldBlock`](io::ErrorKind::WouldBlock)), nothing is lost: call again.
+    /// Reads the footer and decodes the whole file once. If `ranges` fails with
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock), call again: nothing is lost.
     ///
     /// # Errors
     /// As [`Rows::open`].
@@ -145,7 +146,7 @@ impl<R: Ranges> Rows<R> {
     /// Reads the footer and decodes the whole file once.
     ///
     /// # Errors
-    /// `Damaged` and `TooLarge` when any of it cannot be given out; `Source` when `ranges` fails.
+    /// `Damaged`, `TooLarge` or `RatioTooHigh` if any row cannot be returned; `Source` if `ranges` fails.
     pub fn open(ranges: R, limits: Limits) -> Result<Self, RowsError> {
         Unproved::new(ranges, limits).prove()
     }
@@ -170,12 +171,12 @@ impl<R: Ranges> Rows<R> {
         }
     }
 
-    /// How many rows the file has.
+    /// The number of rows in the file.
     pub fn count(&self) -> u64 {
         self.footer.rows
     }
 
-    /// Decodes everything, and writes for nobody what could still fail while it is written.
+    /// Decodes the whole file. Also writes nested values, and drops them, since writing these can fail.
     fn try_all(&mut self) -> Result<(), RowsError> {
         let mut scratch = Vec::new();
         let mut tried_rows = 0;
@@ -184,7 +185,7 @@ impl<R: Ranges> Rows<R> {
             if self.text_bytes > self.limits.text_bytes_max {
                 return Err(RowsError::TooLarge { what: "its text", bytes_max: self.limits.text_bytes_max });
             }
-            // Each row has at least two brackets and a line end.
+            // Each row takes at least two brackets and a line end.
             tried_rows += self.rows_at_hand;
             let bytes = self.text_bytes.saturating_add(tried_rows * 3);
             let ratio_max = self.limits.ratio_max;
@@ -218,7 +219,7 @@ impl<R: Ranges> Rows<R> {
         Ok(())
     }
 
-    /// Decodes the next rows; false at the end of the file.
+    /// Decodes the next rows. Returns false at the end of the file.
     fn next_rows(&mut self) -> Result<bool, RowsError> {
         while self.group.rows_left == 0 {
             self.group.columns.iter().try_for_each(Column::end)?;
@@ -275,7 +276,7 @@ impl<R: Ranges> Rows<R> {
         Ok(Group { columns, rows_left: u64::try_from(group.num_rows()).unwrap_or(0), rows_at_once })
     }
 
-    /// A stretch of the file that is fetched at once.
+    /// Fetches a stretch of the file, or takes it from the kept ones.
     fn stretch(&mut self, start: u64, length: u64) -> Result<Bytes, RowsError> {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         if let Some((_, kept)) = self.kept.iter().find(|(at, kept)| *at == start && kept.len() == length) {
@@ -292,7 +293,7 @@ impl<R: Ranges> Rows<R> {
         Ok(bytes)
     }
 
-    /// Writes rows until there is enough of them.
+    /// Writes rows up to [`OUT_BYTES`], or to the end of the file.
     fn fill(&mut self) -> Result<(), RowsError> {
         self.out.clear();
         self.given = 0;
@@ -305,7 +306,7 @@ impl<R: Ranges> Rows<R> {
         Ok(())
     }
 
-    /// Writes the row at hand from where it was left, to its end unless there is enough before.
+    /// Writes the current row on from where it was left: to its end, or until [`OUT_BYTES`] are written.
     fn write_row(&mut self) -> Result<(), RowsError> {
         let (out, columns) = (&mut self.out, &mut self.group.columns);
         while let Some(member) = self.footer.shape.members.get(self.member) {
@@ -335,7 +336,7 @@ impl<R: Ranges> Rows<R> {
                 _ => {
                     let member_end = out.len() + self.limits.nested_json_bytes_max;
                     write_member(out, member, columns, member_end)?;
-                    // It leaves a comma behind it, or nothing when it was null.
+                    // Remove the comma after the member or, if it was null, the separator before it.
                     out.pop();
                 }
             }
@@ -353,7 +354,7 @@ impl<R: Ranges> Rows<R> {
     }
 }
 
-/// Writes a value, or of a long text the piece from `from` on; says where the next piece begins, if there is one.
+/// Writes a value, or one piece of a long text, from `from` on. Returns where the next piece begins, if there is one.
 fn write_piece(out: &mut Vec<u8>, value: Stored<'_>, format: Format, from: usize) -> Option<usize> {
     if let (Stored::Bytes(bytes), Format::Plain) = (value, format)
         && bytes.len() > PIECE_BYTES
@@ -423,7 +424,7 @@ mod tests {
         Ok(content)
     }
 
-    /// Has a range only once it was asked for it before.
+    /// Has a range only when it is asked for the second time.
     struct Late {
         file: Bytes,
         asked: Vec<(u64, usize)>,
@@ -516,7 +517,7 @@ mod tests {
         content_of(bytes, Limits::default())
     }
 
-    /// The rows that the fixtures hold, as lines of JSON without nulls.
+    /// The rows of the fixtures, as lines of JSON without nulls.
     fn expected() -> Vec<Value> {
         let rows = fixture("rows.jsonl");
         let text = std::str::from_utf8(&rows).unwrap();
@@ -532,13 +533,13 @@ mod tests {
         content.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// A file of the crate's writer: an optional text and an optional number a row.
+    /// A file written by the Parquet crate, with an optional text and an optional number in each row.
     fn written(rows: &[(Option<&[u8]>, Option<i32>)], properties: WriterPropertiesBuilder) -> Bytes {
         let schema = "message m { optional binary data_text; optional int32 data_number; }";
         let schema = Arc::new(parse_message_type(schema).unwrap());
         let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties.build())).unwrap();
         let mut group = writer.next_row_group().unwrap();
-        // Rows that name one text share it.
+        // Rows with the same text share one copy of it.
         let mut texts: Vec<ByteArray> = Vec::with_capacity(rows.len());
         let mut last: Option<&[u8]> = None;
         for text in rows.iter().filter_map(|row| row.0) {
@@ -666,7 +667,7 @@ mod tests {
         let texts: Vec<Option<String>> = (0..5000).map(text).collect();
         let rows: Vec<_> = texts.iter().map(|text| (text.as_ref().map(String::as_bytes), Some(7))).collect();
         for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
-            // A dictionary that is soon too large, and pages that end within the rows that are decoded at once.
+            // The dictionary soon becomes too large, and pages end within the rows that are decoded at a time.
             let small = snappy().set_writer_version(version).set_dictionary_page_size_limit(4000);
             let small =
                 small.set_encoding(Encoding::PLAIN).set_data_page_row_count_limit(300).set_write_batch_size(100);

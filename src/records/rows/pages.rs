@@ -1,4 +1,4 @@
-//! Pages of one column on their way to the decoder, inflated one at a time.
+//! Hands the pages of one column to the decoder, inflated one at a time.
 
 use std::collections::VecDeque;
 use std::io::Read as _;
@@ -13,7 +13,7 @@ use parquet::errors::ParquetError;
 
 use crate::records::rows::compact::{DATA_PAGE_V2, DICTIONARY_PAGE, PageHead};
 
-/// What is read of the codecs that Parquet knows.
+/// The supported compression codecs of Parquet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Codec {
     Plain,
@@ -23,7 +23,7 @@ pub(super) enum Codec {
 }
 
 impl Codec {
-    /// `None` for a codec that is not read.
+    /// `None` if the codec is not supported.
     pub(super) fn of(compression: Compression) -> Option<Self> {
         match compression {
             Compression::UNCOMPRESSED => Some(Self::Plain),
@@ -34,7 +34,7 @@ impl Codec {
         }
     }
 
-    /// Inflates to exactly `bytes` bytes, or fails; never takes more memory than that.
+    /// Inflates to exactly `bytes` bytes, or fails. Never takes more memory than that.
     fn inflate(self, stored: &Bytes, bytes: usize) -> Result<Bytes, ParquetError> {
         let damaged = || ParquetError::General("a page does not inflate to the size it says".to_owned());
         let inflated = match self {
@@ -66,14 +66,14 @@ pub(super) struct StoredPage {
     pub(super) bytes: Bytes,
 }
 
-/// Where the pages wait that the decoder of one column may take.
+/// A queue of stored pages that the decoder of one column may take.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shelf(Arc<Mutex<Shelved>>);
 
 #[derive(Debug, Default)]
 struct Shelved {
     pages: VecDeque<StoredPage>,
-    /// Values in pages that may still be taken before the next allowance.
+    /// How many values the pages taken before the next [`Shelf::allow`] may still hold.
     values_left: u64,
 }
 
@@ -82,7 +82,7 @@ impl Shelf {
         self.lock().pages.push_back(page);
     }
 
-    /// Lets pages be taken that hold as many values.
+    /// Sets how many values the pages taken from now on may hold.
     pub(super) fn allow(&self, values: u64) {
         self.lock().values_left = values;
     }
@@ -92,7 +92,7 @@ impl Shelf {
     }
 }
 
-/// Gives the decoder of one column its pages.
+/// The decoder's reader of one column's pages.
 pub(super) struct Pages {
     pub(super) shelf: Shelf,
     pub(super) codec: Codec,
@@ -110,11 +110,11 @@ impl Pages {
         if levels > plain as u64 || plain > bytes {
             return Err(ParquetError::General("a page's levels are longer than the page".to_owned()));
         }
-        // The levels of a page of version 2 are never compressed, and its values need not be.
+        // In a page of version 2 the levels are never compressed, and the values may be stored uncompressed.
         let codec = if head.stored_plain { Codec::Plain } else { self.codec };
         let values = stored.bytes.slice(plain..);
         let buf = match (plain, bytes - plain) {
-            // Writers store nothing at all for no values.
+            // If there are no values, writers store no compressed bytes at all.
             (_, 0) => stored.bytes.slice(..plain),
             (0, _) => codec.inflate(&values, bytes)?,
             (_, left) => {
@@ -192,7 +192,7 @@ impl PageReader for Pages {
     }
 }
 
-/// CRC-32 as gzip has it.
+/// CRC-32 as in gzip.
 fn checksum_of(bytes: &[u8]) -> u32 {
     let mut crc = Crc::new();
     crc.update(bytes);

@@ -1,4 +1,4 @@
-//! How a file's columns make up a row: the schema as a tree of JSON members.
+//! The tree of JSON members that a file's columns are written as.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -20,13 +20,13 @@ pub(super) struct Shape {
 /// One member of a row or of a group.
 #[derive(Debug)]
 pub(super) struct Member {
-    /// `"name":`.
+    /// `"name":`, escaped.
     pub(super) key: Vec<u8>,
-    /// The columns it is made of.
+    /// The columns that hold its values.
     pub(super) columns: Range<usize>,
-    /// The definition level from which on it is there: with an element, where it is repeated.
+    /// The lowest definition level at which the member is present; for a repeated member, with at least one element.
     pub(super) def: i16,
-    /// The repetition level at which it is repeated; nothing where it is not.
+    /// The member's repetition level. `None` if it is not repeated.
     pub(super) repeats: Option<i16>,
     pub(super) kind: Kind,
 }
@@ -35,14 +35,14 @@ pub(super) struct Member {
 pub(super) enum Kind {
     Value(Format),
     Group(Vec<Member>),
-    /// Nothing but a wrapping that lists are written in: its one member stands in its place.
+    /// A group that only wraps a list. Its one member is written in its place.
     Wrapping(Box<Member>),
 }
 
 /// What a stored value means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Format {
-    /// As the physical type says; bytes are text when they are UTF-8.
+    /// By the physical type; byte arrays are text if they are UTF-8.
     Plain,
     Unsigned,
     /// Milliseconds, microseconds or nanoseconds since the epoch.
@@ -50,7 +50,7 @@ pub(super) enum Format {
     /// Days since the epoch.
     Date,
     TimeOfDay(Unit),
-    /// Digits after the point.
+    /// With this many digits after the point.
     Decimal(u8),
     Uuid,
     Float16,
@@ -63,12 +63,12 @@ pub(super) enum Unit {
     Nanos,
 }
 
-/// Decimals with more digits after the point are written as the bytes they are.
+/// Decimals with more digits after the point are written as their stored value.
 const SCALE_MAX: i32 = 64;
 
 impl Shape {
     /// # Errors
-    /// When two members of one group have one name, or the file has no columns.
+    /// If two members of a group have the same name, or the file has no columns.
     pub(super) fn of(schema: &SchemaDescriptor) -> Result<Self, RowsError> {
         let mut columns = 0;
         let root = schema.root_schema();
@@ -121,8 +121,8 @@ fn member(field: &Type, def: i16, rep: i16, columns: &mut usize) -> Result<Membe
     Ok(Member { key, columns: first..*columns, def, repeats, kind })
 }
 
-/// A list is a group around a repeated group around the element (`LogicalTypes.md`, "Lists"); both only wrap it. In the
-/// older form of two levels the repeated group is the element itself.
+/// A list is a group around a repeated group around the element (`LogicalTypes.md`, "Lists"); both groups are only
+/// wrapping. In the older form with two levels the repeated group is the element.
 fn wrapping(field: &Type, mut within: Vec<Member>) -> Kind {
     let info = field.get_basic_info();
     let is_list =

@@ -1,10 +1,10 @@
-//! Writes bytes as JSON has them.
+//! Writes byte arrays as JSON.
 
 use wide::u8x16;
 
 use crate::records::escaped::{WIDTH, is_special, specials};
 
-/// Bytes that are no text, told apart from every text: `{"base64":"..."}`.
+/// Writes bytes that are no text as `{"base64":"..."}`, which no text is written as.
 pub(super) fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     out.extend_from_slice(b"{\"base64\":\"");
@@ -20,12 +20,12 @@ pub(super) fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(b"\"}");
 }
 
-/// Whether the bytes are text of ASCII alone, of which JSON escapes nothing. Most values are.
+/// Whether the bytes are ASCII text without characters that JSON escapes. Most values are.
 #[inline]
 pub(super) fn is_plain(bytes: &[u8]) -> bool {
     let holds = |chunk: &[u8; WIDTH]| {
         let bytes = u8x16::new(*chunk);
-        // The highest bit of each byte is taken, which is set beyond ASCII and where one is marked.
+        // `to_bitmask` takes the highest bit of each byte: set in bytes beyond ASCII and in marked ones.
         (specials(bytes) | bytes).to_bitmask() == 0
     };
     let Some(last) = bytes.last_chunk::<WIDTH>() else {

@@ -12,15 +12,15 @@ use crate::records::rows::input::RowsError;
 use crate::records::rows::shape::{Format, Kind, Member, Unit};
 use crate::records::rows::text::{is_plain, write_base64};
 
-/// 1970-01-01 as a Julian day: where the days of INT96 are counted from.
+/// The Julian day of 1970-01-01. INT96 counts Julian days.
 const JULIAN_DAY_OF_EPOCH: i64 = 2_440_588;
 
 const DAY_NANOS: i128 = 86_400_000_000_000;
 
-/// Writes the member and a comma, and goes on to the next row of its columns. Nulls are left out.
+/// Writes the member and a comma, and steps its columns to the next row. Nulls are left out.
 ///
 /// # Errors
-/// When the columns' levels contradict each other, or a member becomes larger than `member_bytes_max`.
+/// If the columns' levels contradict each other, or the output becomes longer than `member_bytes_max`.
 pub(super) fn write_member(
     out: &mut Vec<u8>,
     member: &Member,
@@ -38,7 +38,7 @@ pub(super) fn write_member(
     Ok(())
 }
 
-/// Whether the next value of the member's columns has the member.
+/// Whether the member is present in the next entry of its columns.
 fn is_there(member: &Member, columns: &[Column]) -> Result<bool, RowsError> {
     let def = columns.get(member.columns.start).and_then(Column::def).ok_or_else(disagree)?;
     Ok(def >= member.def)
@@ -61,7 +61,7 @@ struct Writer<'w> {
 }
 
 impl Writer<'_> {
-    /// The value where the member may be null or repeated.
+    /// Writes the value of a member that may be null or repeated.
     fn value(&mut self, member: &Member) -> Result<(), RowsError> {
         let there = is_there(member, self.columns)?;
         let Some(repeats) = member.repeats else {
@@ -95,7 +95,7 @@ impl Writer<'_> {
                 let value = column.peek().filter(|_| column.is_present()).ok_or_else(disagree)?;
                 write_value(self.out, value, *format);
                 column.advance();
-                // Lists of values shorter than this cannot be large: every one of them was decoded.
+                // Checked only after values: nulls and brackets are short, and decoding limits the number of entries.
                 if self.out.len() > self.member_bytes_max {
                     return Err(RowsError::TooLarge {
                         what: "a nested value",
@@ -116,7 +116,7 @@ impl Writer<'_> {
     }
 }
 
-/// Closes what members were written in, each followed by a comma.
+/// Closes a group whose members each end with a comma.
 pub(super) fn end_members(out: &mut Vec<u8>, bracket: u8) {
     match out.last_mut() {
         Some(last) if *last == b',' => *last = bracket,
@@ -204,7 +204,7 @@ fn nanos(number: i64, unit: Unit) -> i128 {
         }
 }
 
-/// As RFC 3339 in UTC; the bare nanoseconds where no calendar reaches.
+/// Writes RFC 3339 in UTC, or the bare nanoseconds outside of the calendar's range.
 fn write_instant(out: &mut Vec<u8>, nanos: i128) {
     match Timestamp::from_nanosecond(nanos) {
         Ok(timestamp) => quoted(out, timestamp),
