@@ -3,21 +3,21 @@
 use crate::event::Text;
 use crate::family::ydb::words::alike;
 
-/// What follows a second colon says to what the entry is handed down.
+/// Characters after a second colon: they say which objects inherit the entry.
 const INHERITANCE: &[char] = &['-', '+', 'O', 'C'];
 
-/// One entry, read.
+/// One parsed entry.
 #[derive(Clone, Debug)]
 pub(super) struct Entry<'a> {
-    /// It forbids rather than allows.
+    /// Whether the entry denies the rights.
     pub(super) is_denial: bool,
     pub(super) rights: Vec<Text<'a>>,
-    /// Of a user or a group.
+    /// The SID of a user or group.
     pub(super) sid: Text<'a>,
 }
 
 impl<'a> Entry<'a> {
-    /// Reads an entry; nothing when it is none.
+    /// Parses an entry. `None` if the text is no entry.
     pub(super) fn of(text: &Text<'a>) -> Option<Self> {
         match text.borrowed() {
             Some(whole) => Self::read(whole, alike(text)),

@@ -15,28 +15,29 @@ use crate::family::ydb::words::Words;
 
 const PRODUCT: Product = Product { name: "YDB", vendor: "YDB", log_name: "ydb.audit" };
 
-/// What YDB's monitoring leaves at the end of a request's body that it cut short.
+/// The mark that YDB's monitoring puts at the end of a request body that it truncates.
 pub(super) const TRUNCATED: &str = "**TRUNCATED_BY_YDB**";
 
-/// What the proxy that users log on at calls it.
+/// The operation by which a user logs on.
 const LOGIN: &str = "LOGIN";
 
-/// Few records leave more fields beside their event.
+/// Few records have more unmapped fields.
 const USUAL_UNMAPPED: usize = 12;
 
-/// What the events of a record have from around it.
+/// What the events of a record take from its surroundings.
 pub(super) struct Common<'c> {
     pub(super) context: &'c Context<'c>,
     pub(super) around: &'c Members<'c>,
     pub(super) runtime_time: Option<&'c Text<'c>>,
-    /// What is to be known of how the record came.
+    /// A label for how the record was shipped.
     pub(super) label: Option<&'static str>,
-    /// The record may be within a value of the one before it, so that whoever wrote that value wrote the record.
+    /// Whether the record may be part of an earlier record's value, and so be forged by the writer of that value.
     pub(super) may_be_within: bool,
 }
 
 impl Common<'_> {
-    /// The time that the record says, or else the runtime's or the object's, and that it was inferred.
+    /// The record's time in milliseconds since the epoch, and false. If it has none, the time of the container runtime
+    /// or the object, and true: the time is inferred.
     fn time(&self, time: Option<&str>) -> Result<(i64, bool), Refusal> {
         if let Some(time_ms) = time.and_then(moment::of_text) {
             return Ok((time_ms, false));
@@ -47,7 +48,7 @@ impl Common<'_> {
     }
 }
 
-/// What is to be done with an object's access: the owner that is set, and the entries.
+/// The changes of access to an object: the new owner, and the entries to add and to remove.
 #[derive(Default)]
 struct Access<'a> {
     owner: Option<Text<'a>>,
@@ -61,7 +62,7 @@ impl Access<'_> {
     }
 }
 
-/// The events of a line of the common log.
+/// Emits the events of a line of the common log.
 pub(super) fn of_transaction<'a>(
     common: &Common<'a>,
     line: &Transaction<'a>,
@@ -87,7 +88,7 @@ pub(super) fn of_transaction<'a>(
         let mut event = blank(words.take(operation.name), time_ms);
         event.metadata.time_inferred = time_inferred;
         event.metadata.labels.extend(common.label);
-        // Of digits and letters only, in which nothing has to be escaped.
+        // These consist of digits and letters, of which JSON escapes nothing.
         event.metadata.original_time = Some(Text::Escaped(line.timestamp));
         event.metadata.original_uid = Some(Text::Escaped(line.tx_id));
         event.metadata.correlation_uid = Some(Text::Escaped(line.tx_id));
@@ -135,7 +136,7 @@ fn objects_of<'a>(line: &Transaction<'a>, operation: &Operation<'a>, words: Word
     }
 }
 
-/// The events of a record of the audit stream. `time` stands before it.
+/// Emits the events of a record of the audit stream. `time` is the time before its fields, if it has one there.
 pub(super) fn of_parts<'a>(
     common: &Common<'a>,
     mut parts: Parts<'a>,
@@ -161,7 +162,7 @@ pub(super) fn of_parts<'a>(
     event.metadata.is_truncated = [names::BODY, names::QUERY_TEXT]
         .into_iter()
         .any(|name| parts.get(name).is_some_and(|text| is_truncated(&text)));
-    // What a user logs on as is all that is known of who acts then. Elsewhere it is who is acted upon.
+    // In a logon, the login name is all that is known of the actor. In other operations it is the target.
     let logs_on_as = parts.get(names::LOGIN_USER).filter(|_| event.action.is(LOGIN));
     let subject = parts.map(names::SUBJECT);
     let is_claimed = subject.is_none() && logs_on_as.is_some();
@@ -200,17 +201,17 @@ fn access_of_parts<'a>(parts: &mut Parts<'a>) -> Access<'a> {
     Access { owner: parts.map(names::NEW_OWNER), added, removed }
 }
 
-/// What stays beside every event, and the paths, which are the single event's affair.
+/// Members that no event maps, and the paths, which some events map and others do not.
 fn left_of_parts<'a>(parts: &Parts<'a>) -> (Members<'a>, Members<'a>) {
     let mut unmapped = Members::with_capacity(USUAL_UNMAPPED);
     let (mut places, mut times) = (Members::new(), Members::new());
     for part in parts.iter().filter(|part| !part.is_mapped) {
         let member = (part.name(), parts.copied(part));
         match part.known {
-            // Their places are the events' affair.
+            // Each event maps these, or adds them to its unmapped members.
             Some(names::DATABASE | names::TABLE) => {}
             Some(names::PATHS) => places.push(member),
-            // OCSF's attributes of these names hold milliseconds.
+            // OCSF has attributes of these names that hold milliseconds.
             Some(names::START_TIME | names::END_TIME) => times.push(member),
             _ => unmapped.push(member),
         }
@@ -235,7 +236,7 @@ fn objects_of_parts<'a>(parts: &Parts<'a>) -> Objects<'a> {
     }
 }
 
-/// The request, as far as an event has places for it: parameters need a path, and a method must be a known one.
+/// The HTTP request. The parameters are mapped only if there is a path, the method only if it is a known one.
 fn http_request<'a>(parts: &mut Parts<'a>) -> HttpRequest<'a> {
     let (method, path) = (parts.get(names::METHOD), parts.map(names::URL));
     let query = path.as_ref().and_then(|_| parts.map(names::PARAMS));
@@ -252,12 +253,12 @@ fn outcome<'a>(event: &mut Event<'a>, parts: &mut Parts<'a>) {
     let plain = status.as_ref().map(Text::plain);
     event.status = match plain.as_deref() {
         Some("SUCCESS") => Status::Success,
-        // A record with the outcome follows.
+        // A later record has the outcome.
         Some("IN-PROCESS") => Status::Unknown,
         Some(_) => Status::Failure,
         None => detailed.as_ref().map_or(Status::Unknown, |detailed| scheme_status(&detailed.plain())),
     };
-    // That is what the status says, no less.
+    // The detailed status includes all that these statuses say.
     if matches!(plain.as_deref(), Some("SUCCESS" | "ERROR")) && detailed.is_some() {
         parts.map(names::STATUS);
     }
@@ -268,7 +269,7 @@ fn outcome<'a>(event: &mut Event<'a>, parts: &mut Parts<'a>) {
     event.status_detail = parts.map(names::REASON);
 }
 
-/// Accepted, and already there, count as success.
+/// Accepted and already existing count as success.
 fn scheme_status(status: &str) -> Status {
     match status {
         "StatusSuccess" | "StatusAccepted" | "StatusAlreadyExists" | "SUCCESS" => Status::Success,
@@ -281,8 +282,8 @@ fn blank<'a>(action: Text<'a>, time_ms: i64) -> Event<'a> {
     Event::new(PRODUCT, unknown, action, time_ms)
 }
 
-/// Hands on the operation's event, and one for each of its entries. What only changes access has no event of its own
-/// besides them.
+/// Emits the operation's event and one for each of its access entries. An operation that only changes access has no
+/// event besides these.
 fn fan_out<'a>(
     common: &Common<'_>,
     event: &mut Event<'a>,
@@ -291,11 +292,11 @@ fn fan_out<'a>(
     sequence: &mut Sequence,
     emit: &mut dyn FnMut(&Event<'_>),
 ) {
-    // These stand in the operation's first event, and so does what it has in `unmapped`.
+    // Only the operation's first event has these, and the members in `unmapped`.
     let mut query = event.target.query.take();
     let mut places = Some(&objects.places);
     let labels = event.metadata.labels.len();
-    // What an event holds of its own is taken back before the next.
+    // What belongs to one event alone is removed before the next.
     let mut hand_on = |event: &mut Event<'a>| {
         if sequence.has_passed(common.context.budget.events_max) {
             return;
@@ -333,7 +334,7 @@ fn fan_out<'a>(
     }
 }
 
-/// Keeps beside the event what it has no place for: database, table and paths as the record names them.
+/// Adds to the unmapped members the database, table and paths that the event does not map.
 fn keep_places<'a>(event: &mut Event<'a>, objects: &Objects<'a>, places: &mut Option<&Members<'a>>) {
     let target = &event.target;
     let has_paths = target.entity.is_some() || target.table.is_some() || !target.resources.is_empty();

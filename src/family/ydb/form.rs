@@ -1,4 +1,4 @@
-//! What form a line has, told by its beginning.
+//! Recognizes the form of a line by its beginning.
 
 use wide::u8x16;
 
@@ -25,15 +25,15 @@ pub(super) fn is_record(bytes: &[u8]) -> bool {
     form(bytes).is_some()
 }
 
-/// So much of a text is looked at to tell whether a record begins with it.
+/// How many bytes of a text are searched for the beginning of a record.
 const BEGINNING_BYTES: usize = 1024;
 
-/// Whether a record seems to begin so. Costs no more for a longer text.
+/// Whether the text seems to begin a record. Takes bounded time, however long the text is.
 pub(super) fn may_begin(bytes: &[u8]) -> bool {
     is_record(&bytes[..bytes.len().min(BEGINNING_BYTES)])
 }
 
-/// The form of a record, or of the beginning of one.
+/// The form of a record, or of the beginning of one. `None` if the bytes are neither.
 pub(super) fn form(bytes: &[u8]) -> Option<Form> {
     let (form, time) = shape(bytes)?;
     let is_record = match form {
@@ -48,7 +48,7 @@ pub(super) fn form(bytes: &[u8]) -> Option<Form> {
     is_record.then_some(form)
 }
 
-/// The form that a line can only have if it is a record, and how many bytes the time before it has.
+/// The only form that the line can have if it is a record, and the length in bytes of the time at its beginning.
 pub(super) fn shape(bytes: &[u8]) -> Option<(Form, usize)> {
     if bytes.first() == Some(&b'{') {
         return Some((Form::Json, 0));
@@ -62,18 +62,19 @@ pub(super) fn shape(bytes: &[u8]) -> Option<(Form, usize)> {
     Some((form, time))
 }
 
-/// Whether what stands after the time of a line of the common log begins an audit line. The rest need not be text.
+/// Whether the bytes after the time of a line of the common log begin an audit line. The bytes may end in invalid
+/// UTF-8.
 fn begins_audit(after: &[u8]) -> bool {
     Prefix::of(container::valid(after)).and_then(|prefix| prefix.audit()).is_some()
 }
 
-/// Mostly longer than node, component and level.
+/// Bytes that mostly suffice for node, component and level.
 const USUAL_PREFIX: usize = 96;
 
-/// Longer than node, component, level and a source position together.
+/// More bytes than node, component, level and a source position take together.
 const PREFIX_MAX: usize = 300;
 
-/// Whether a record of the text form begins so, after its time.
+/// Whether the bytes after a time begin the fields of the text form.
 fn begins_fields(text: &[u8]) -> bool {
     let head = &text[..text.len().min(NAME_MAX)];
     let Some(equals) = memchr::memchr(b'=', head) else { return false };
@@ -87,7 +88,7 @@ pub(super) fn is_common_line(bytes: &[u8]) -> bool {
     })
 }
 
-/// Mostly so much of an object tells what it is: its time and type, or its component and another field.
+/// Bytes of an object that mostly suffice to recognize it, by its time and type or its component and another field.
 const HEAD_BYTES: usize = 96;
 
 /// Whether a JSON object, or the beginning of one, is a record of the audit stream.
@@ -112,7 +113,7 @@ fn tells_audit(head: &[u8], line: &[u8]) -> bool {
     !is_other && (is_audit || has_component && has_other)
 }
 
-/// Whether it is a line that YDB writes, of whatever component.
+/// Whether YDB wrote the line, whatever its component.
 pub(super) fn is_own(bytes: &[u8]) -> bool {
     let mut is_own = is_common_line(bytes);
     container::peek(bytes, bytes, |key, value| {
@@ -122,7 +123,7 @@ pub(super) fn is_own(bytes: &[u8]) -> bool {
     is_own
 }
 
-/// How many bytes the time at the beginning has, such as `2022-08-03T22:41:43.860439Z`.
+/// Length in bytes of the time at the beginning, such as `2022-08-03T22:41:43.860439Z`. `None` if there is none.
 pub(super) fn time_length(bytes: &[u8]) -> Option<usize> {
     let (minute, rest) = bytes.split_first_chunk()?;
     let (second, rest) = rest.split_first_chunk()?;
@@ -137,7 +138,7 @@ pub(super) fn time_length(bytes: &[u8]) -> Option<usize> {
         [b'Z', ..] => Some(19 + fraction + 1),
         [b'+' | b'-', zone @ ..] => {
             let length = zone.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b':').count();
-            // `: ` after the offset is no part of it.
+            // The colon of a `: ` after the zone offset is no part of it.
             let length = if zone[..length].ends_with(b":") { length - 1 } else { length };
             matches!(length, 4 | 5).then_some(19 + fraction + 1 + length)
         }
@@ -145,7 +146,7 @@ pub(super) fn time_length(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// Whether it is `2022-08-03T22:41`, in whatever digits.
+/// Whether the bytes have the form `2022-08-03T22:41`, with any digits.
 fn is_minute(bytes: &[u8; 16]) -> bool {
     let form = u8x16::new(*b"0000-00-00T00:00");
     let bytes = u8x16::new(*bytes);

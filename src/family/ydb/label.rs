@@ -1,4 +1,4 @@
-//! The labels of the fields that an operation of the schemeshard has.
+//! The labels of an operation's fields in the schemeshard's lines.
 
 /// The fields of an operation besides its name and request, in the order of the grammar.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,14 +17,14 @@ const LABELS: &[(&str, Label)] = &[
     (", src path: ", Label::SrcPath),
     (", dst path: ", Label::DstPath),
     (", no path", Label::NoPath),
-    // The later writer leaves the space out.
+    // Later versions of YDB write no space after this colon.
     (", set owner:", Label::Owner),
     (", add access: ", Label::Added),
     (", remove access: ", Label::Removed),
 ];
 
 impl Label {
-    /// A label is none after one of a higher rank.
+    /// The label's rank in the grammar: after a field of higher rank, the text is no label.
     pub(super) const fn rank(self) -> u8 {
         match self {
             Self::Path | Self::SrcPath | Self::DstPath | Self::NoPath => 0,
@@ -35,9 +35,9 @@ impl Label {
     }
 }
 
-/// The label that `text` begins with, unless it is below `rank`; and the label's length.
+/// The label at the beginning of `text`, and its length in bytes. `None` if there is none, or its rank is below `rank`.
 pub(super) fn label(text: &str, rank: u8) -> Option<(Label, usize)> {
-    // Most commas are told apart by what follows them.
+    // After most commas, the first letter already rules out a label.
     if !matches!(text.as_bytes().get(2), Some(b'p' | b's' | b'd' | b'n' | b'a' | b'r')) {
         return None;
     }
@@ -47,12 +47,12 @@ pub(super) fn label(text: &str, rank: u8) -> Option<(Label, usize)> {
     (holds && label.rank() >= rank).then_some((*label, spelled.len()))
 }
 
-/// Where the next label stands in `text`, or its length.
+/// The position in `text` of the next label of at least `rank`, or the length of `text`.
 pub(super) fn next_label(text: &str, rank: u8) -> usize {
     pairs(text, b',').find(|at| label(&text[*at..], rank).is_some()).unwrap_or(text.len())
 }
 
-/// Where such a byte and a space stand.
+/// The positions at which `byte` is followed by a space.
 pub(super) fn pairs(text: &str, byte: u8) -> impl Iterator<Item = usize> {
     let bytes = text.as_bytes();
     memchr::memchr_iter(byte, bytes).filter(move |at| bytes.get(at + 1) == Some(&b' '))

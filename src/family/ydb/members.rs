@@ -1,10 +1,10 @@
-//! What an operation of the schemeshard says, member by member, by the names of the text form.
+//! Turns an operation of the schemeshard into JSON members, named as in the text form.
 
 use crate::event::{Members, Text, Value};
 use crate::family::ydb::schemeshard::Operation;
 use crate::family::ydb::words::Words;
 
-/// The members of an operation by the names of the text form.
+/// All members of an operation.
 pub(super) fn members<'t>(operation: &Operation<'t>, words: Words<'t>) -> Members<'t> {
     let mut members = vec![(Text::word("operation"), Value::Text(words.take(operation.name)))];
     members.extend(places(operation, words));
@@ -31,14 +31,14 @@ pub(super) fn no_path<'t>() -> (Text<'t>, Value<'t>) {
     (Text::word("no path"), Value::Json("true".into()))
 }
 
-/// The request, and what nobody knows.
+/// The request, and the text after the fields that are known.
 pub(super) fn others<'t>(operation: &Operation<'t>, words: Words<'t>) -> impl Iterator<Item = (Text<'t>, Value<'t>)> {
     let request = operation.request.as_ref().map(|request| ("protobuf request", request.text));
     let rest = operation.rest.map(|rest| ("rest", rest));
     request.into_iter().chain(rest).map(move |(name, text)| (Text::word(name), Value::Text(words.take(text))))
 }
 
-/// A list, unless it is empty.
+/// A member that holds a list. `None` if the list is empty.
 fn listed<'t>(name: &'static str, pieces: &[&'t str], words: Words<'t>) -> Option<(Text<'t>, Value<'t>)> {
     let list = || Value::List(pieces.iter().map(|piece| Value::Text(words.take(piece))).collect());
     (!pieces.is_empty()).then(|| (Text::word(name), list()))

@@ -45,7 +45,7 @@ use words::Words;
 
 pub(super) const FAMILY: Family = Family {
     name: "ydb",
-    // What ships logs to S3 writes each object once.
+    // Shippers write each S3 object once.
     growth: Growth::Once,
     framing: Framing::LinesInSequence(role),
     keys: &["**"],
@@ -56,7 +56,7 @@ pub(super) const FAMILY: Family = Family {
     sought: Some(&SOUGHT),
 };
 
-/// What a line of the product's own tells of is no record.
+/// Nothing inside YDB's other lines is a record.
 static SOUGHT: Sought<'static> = Sought::of(is_record, is_own);
 
 fn role(line: &[u8], around: &mut Around<'_>) -> LineRole {
@@ -67,7 +67,7 @@ fn role(line: &[u8], around: &mut Around<'_>) -> LineRole {
     };
     if line.is_accepted {
         let goes_on = match shape(&line.inside) {
-            // Values of the text form hold line ends as they are.
+            // Values of the text form may contain line ends.
             Some((Form::Text, time)) => {
                 around.holds_free_value(stream::holds_free_value(&line.inside[time..]));
                 true
@@ -88,8 +88,8 @@ fn role(line: &[u8], around: &mut Around<'_>) -> LineRole {
     LineRole::Continues
 }
 
-/// What begins with a time begins a record, unless it is inside of an object that is whole; an object without one may be a
-/// value, or stand after its time.
+/// Whether the last piece is a line of its own. It is a record if it begins with a time, unless it lies within a
+/// complete object. An object without a time may also be a value, or follow its time.
 fn stands_alone(last: &[u8], joined: &[u8]) -> bool {
     let of_object = |bytes: &[u8]| matches!(form(bytes), Some(Form::Json | Form::TimedJson));
     let without_time = |bytes: &[u8]| {
@@ -135,25 +135,25 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
     }
 }
 
-/// The line without the white space at its end, but with the space of a label that has no value.
+/// The line without white space at its end, except for the space after a label without a value.
 fn without_end(line: &[u8]) -> &[u8] {
     let trimmed = line.trim_ascii_end();
     let is_label = trimmed.ends_with(b":") && line[trimmed.len()..].starts_with(b" ");
     &line[..trimmed.len() + usize::from(is_label)]
 }
 
-/// A record's text, and how it is to be read.
+/// The text of a record, and its form.
 struct Line<'a> {
     text: Cow<'a, str>,
     form: Form,
-    /// Bytes of the time at the beginning.
+    /// Length in bytes of the time at the beginning.
     time: usize,
-    /// The record is no UTF-8: each character of the text is a byte of it.
+    /// Whether the record is no UTF-8. Then each character of the text stands for one byte of it.
     is_bytes: bool,
 }
 
 impl<'a> Line<'a> {
-    /// `text` is the same as `bytes`, if they are UTF-8. `is_accepted`: they are known to be a record.
+    /// `text`: `bytes` as text, if they are UTF-8. `is_accepted`: the bytes are known to be a record.
     fn of(bytes: &'a [u8], text: Option<&'a str>, is_accepted: bool) -> Result<Self, Refusal> {
         let trimmed = without_end(bytes);
         let is_record = is_accepted && trimmed.len() == bytes.len() || is_record(trimmed);
@@ -272,7 +272,7 @@ mod tests {
 
     const STREAM: &[u8] = include_bytes!("../../../tests/fixtures/ydb/stream.log");
 
-    /// Reads content as a file is read; every record gives events that are JSON, or is refused.
+    /// Reads content like that of a file. Each record must give events that are JSON, or be refused.
     fn assert_readable(content: &[u8]) {
         let object = ObjectId::new("b", "k");
         let context = Context::new(&FAMILY, &object, Scope::Record, Some(1_705_305_600_000), "test");

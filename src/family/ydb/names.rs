@@ -1,12 +1,12 @@
-//! The names that the audit stream is known to use for its fields.
+//! The known names of fields in the audit stream.
 
 use std::sync::LazyLock;
 
-/// A name of the stream's, by its place among them: [`PLAIN`], then [`FREE`].
+/// A known name, as its index in [`PLAIN`] followed by [`FREE`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Name(u8);
 
-/// The names of fields whose values are short and made by the product.
+/// Fields with short values that YDB itself makes.
 const PLAIN: [&str; 59] = [
     "@log_type",
     "@timestamp",
@@ -69,7 +69,7 @@ const PLAIN: [&str; 59] = [
     "user_attrs_remove",
 ];
 
-/// The names of fields whose values someone else may have written, and where the next field may seem to stand.
+/// Free fields: untrusted writers may set their values, which may contain what looks like the next field.
 const FREE: [&str; 10] = [
     "body",
     "new_config",
@@ -83,16 +83,16 @@ const FREE: [&str; 10] = [
     "url",
 ];
 
-/// Fields that the product writes one behind the other, though others have written the first.
+/// Pairs of fields that YDB writes one after the other, although the first one is free.
 const FOLLOWING: [(Name, Name); 4] = [(URL, PARAMS), (URL, BODY), (PARAMS, BODY), (OLD_CONFIG, NEW_CONFIG)];
 
-/// Free fields whose values hold no line end: what a request asks for.
+/// Free fields whose values contain no line end: they come from the first line of a request.
 const ON_ONE_LINE: [Name; 2] = [URL, PARAMS];
 
-/// Fields that hold a list of what others have named.
+/// Fields that hold a list of names that untrusted writers may choose.
 const LISTS: [Name; 3] = [ACL_ADD, ACL_REMOVE, PATHS];
 
-/// Longer than any name.
+/// More bytes than any name has.
 pub(super) const NAME_MAX: usize = 40;
 
 /// How many names there are.
@@ -129,7 +129,7 @@ pub(super) const TABLE: Name = Name::known("table");
 pub(super) const TX_ID: Name = Name::known("tx_id");
 pub(super) const URL: Name = Name::known("url");
 
-/// The names in a list for each length: few are as long as another.
+/// The names, by length in bytes. Few have the same length.
 static NAMED: LazyLock<Vec<Vec<Name>>> = LazyLock::new(|| {
     let mut named = Vec::new();
     for name in (0..NAMES).map(|place| Name(place as u8)) {
@@ -141,12 +141,12 @@ static NAMED: LazyLock<Vec<Vec<Name>>> = LazyLock::new(|| {
 });
 
 impl Name {
-    /// The name that is spelled so, if the stream is known to use it.
+    /// The name with this spelling. `None` if it is not a known name of the stream.
     pub(super) fn of(text: &str) -> Option<Self> {
         NAMED.get(text.len())?.iter().copied().find(|name| name.text() == text)
     }
 
-    /// The same where it is known that there is one; else this does not compile.
+    /// As [`Name::of`], for names that are known. Any other does not compile.
     const fn known(text: &str) -> Self {
         let mut place = 0;
         while place < NAMES {
@@ -163,27 +163,27 @@ impl Name {
         if place < PLAIN.len() { PLAIN[place] } else { FREE[place - PLAIN.len()] }
     }
 
-    /// A number below [`NAMES`].
+    /// The name's index, below [`NAMES`].
     pub(super) const fn place(self) -> usize {
         self.0 as usize
     }
 
-    /// Whether someone else may have written the value.
+    /// Whether untrusted writers may set the value.
     pub(super) const fn is_free(self) -> bool {
         self.place() >= PLAIN.len()
     }
 
-    /// Whether the value holds no line end.
+    /// Whether the value contains no line end.
     pub(super) fn is_on_one_line(self) -> bool {
         ON_ONE_LINE.contains(&self)
     }
 
-    /// Whether the value is a list of what others have named.
+    /// Whether the value is a list of names that untrusted writers may choose.
     pub(super) fn is_list(self) -> bool {
         LISTS.contains(&self)
     }
 
-    /// Whether the product writes that field behind this one.
+    /// Whether YDB writes the field `name` right after this one.
     pub(super) fn is_followed_by(self, name: Self) -> bool {
         FOLLOWING.contains(&(self, name))
     }
@@ -197,7 +197,7 @@ const fn is_same(one: &[u8], other: &[u8]) -> bool {
     at == one.len() && at == other.len()
 }
 
-/// A table of the bytes that names are made of: ASCII letters and digits, and these.
+/// A table of bytes that is true for ASCII letters and digits, and for `others`.
 pub(super) const fn alphanumeric_and(others: &[u8]) -> [bool; 256] {
     let mut table = [false; 256];
     let mut byte = 0_u8;

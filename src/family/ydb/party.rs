@@ -2,7 +2,7 @@
 
 use crate::event::{Endpoint, Text, User, UserKind};
 
-/// Who acts: a SID, `<login>@<subsystem>`.
+/// The actor of a SID, `<login>@<subsystem>`.
 pub(super) fn user(sid: Option<Text<'_>>) -> User<'_> {
     let Some(sid) = sid.filter(Text::says_something) else { return User::default() };
     let kind = match &*sid.plain() {
@@ -13,7 +13,8 @@ pub(super) fn user(sid: Option<Text<'_>>) -> User<'_> {
     User { email: Some(sid.clone()), name: Some(sid), kind, ..User::default() }
 }
 
-/// `ipv4:192.0.2.1:5678`, `ipv6:[2001:db8::1]:443`, with brackets in percent notation too, or an address alone.
+/// Reads an address as gRPC writes it, `ipv4:192.0.2.1:5678` or `ipv6:[2001:db8::1]:443`, also with percent-encoded
+/// brackets, or a bare address. Other text becomes the endpoint's name.
 pub(super) fn endpoint(address: Text<'_>) -> Endpoint<'_> {
     let found = match address.borrowed().filter(|written| memchr::memchr(b'%', written.as_bytes()).is_none()) {
         Some(written) => Endpoint::of_address(Text::Escaped(without_scheme(written))),

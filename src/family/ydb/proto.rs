@@ -1,4 +1,4 @@
-//! Protobuf as text on one line: where it ends, and the few of its fields that an operation is told by.
+//! Reads protobuf text on one line: finds its end, and the few fields that describe an operation.
 
 use std::borrow::Cow;
 
@@ -10,31 +10,31 @@ const ALTER_LOGIN: &str = "AlterLogin";
 /// Fields of the message of an operation that name its object.
 const OBJECT_NAMES: &[&str] = &["Name", "TableName"];
 
-/// A request as it was read up to its end.
+/// A request, read up to its end.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Proto<'a> {
     /// The whole request.
     pub(super) text: &'a str,
     working_dir: Option<&'a str>,
     name: Option<&'a str>,
-    /// What is to be done with users and groups, and the fields that say with which.
+    /// Field names and values of an operation on users and groups.
     logins: Vec<(&'a str, &'a str)>,
 }
 
-/// It breaks off in a string or message, or is no request.
+/// The text ends within a string or message, or is no request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Unreadable;
 
 impl<'a> Proto<'a> {
-    /// Reads the request at the beginning of `text`, up to the first place outside of strings and messages where `ends`
-    /// says so, or else to the end of `text`. `ends` gets what follows the last string or message, and answers with a
-    /// number of bytes. A comma stands nowhere outside of strings: where one does, it is no request.
+    /// Reads the request at the beginning of `text`. Outside of strings and messages, `ends` is called with the text
+    /// after the last one and may return how many bytes of it still belong to the request; otherwise the request ends
+    /// with `text`. A request has no comma outside of strings.
     pub(super) fn read(text: &'a str, ends: impl Fn(&str) -> Option<usize>) -> Result<Self, Unreadable> {
         let bytes = text.as_bytes();
         let mut proto = Proto::default();
-        // The message at depth 1, and how deep the messages stand in each other.
+        // The name of the message at depth 1, and the current depth.
         let (mut outer, mut depth) = ("", 0_usize);
-        // What of the text was read, and where the string begins that is open.
+        // How far the text was read, and where the open string begins.
         let (mut at, mut string) = (0, None);
         for found in Marks::of([b'"', b'\\', b'{', b'}'], bytes) {
             if found < at {
@@ -91,7 +91,7 @@ impl<'a> Proto<'a> {
         if is_clear { Ok(Self { text: &text[..end], ..self }) } else { Err(Unreadable) }
     }
 
-    /// Takes a string that is of use. `before` is what stands before its first quote.
+    /// Keeps the string if its field is needed. `before` is the text before its opening quote.
     fn string(&mut self, outer: &str, depth: usize, before: &'a str, value: &'a str) {
         match depth {
             0 if self.working_dir.is_none() && word_before(before) == "WorkingDir" => self.working_dir = Some(value),
@@ -101,17 +101,17 @@ impl<'a> Proto<'a> {
         }
     }
 
-    /// What stands where a request should, and cannot be read as one.
+    /// Text in the place of a request that cannot be read as one.
     pub(super) fn unread(text: &'a str) -> Self {
         Self { text, ..Self::default() }
     }
 
-    /// The path of the object, where the request says its directory and name.
+    /// The path of the object. `None` if the request lacks its directory or name.
     pub(super) fn path(&self) -> Option<Path<'a>> {
         Some(Path { directory: unescape(self.working_dir?), name: unescape(self.name?) })
     }
 
-    /// A field of the operation on users or groups.
+    /// The value of the first field with one of these names in an operation on users or groups.
     pub(super) fn login(&self, names: &[&str]) -> Option<Cow<'a, str>> {
         self.logins.iter().find(|(field, _)| names.contains(field)).map(|(_, value)| unescape(value))
     }
@@ -129,7 +129,7 @@ pub(super) struct Path<'a> {
 }
 
 impl Path<'_> {
-    /// Takes the path off the beginning of a text.
+    /// The text after the path. `None` if the text does not begin with the path.
     pub(super) fn strip_from<'t>(&self, text: &'t str) -> Option<&'t str> {
         let name = match self.directory.as_ref() {
             "" => text,
@@ -153,7 +153,7 @@ fn word_before(before: &str) -> &str {
     &before[from..end]
 }
 
-/// Undoes the escapes of C: `\n`, `\"`, `\303`. Bytes that are no UTF-8 then become U+FFFD.
+/// Undoes the escapes of C: `\n`, `\"`, `\303`. Invalid UTF-8 in the result becomes U+FFFD.
 pub(super) fn unescape(inside: &str) -> Cow<'_, str> {
     if memchr::memchr(b'\\', inside.as_bytes()).is_none() {
         return Cow::Borrowed(inside);

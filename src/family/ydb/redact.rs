@@ -1,4 +1,5 @@
-//! Redacts YDB's records, each in its own form, so that the record that is left reads as the same but for that.
+//! Redacts YDB's records, each in its own form. A redacted record must still parse into the same fields, apart from
+//! those redacted.
 
 use crate::family::redaction::{Action, Edit, Redaction, applied, offset_in};
 use crate::family::refusal::Refusal;
@@ -8,7 +9,7 @@ use crate::family::ydb::{Form, Line, SOUGHT, is_record, stream};
 use crate::family::{Context, container};
 use crate::records::Record;
 
-/// What a record is told by, and its lines by their grammar: they hold nothing of anybody's.
+/// Fields by which records are recognized or lines are parsed. Users do not set their values.
 const FIXED: &[&str] = &[
     "@log_type",
     "@timestamp",
@@ -23,7 +24,7 @@ const FIXED: &[&str] = &[
     "txId",
 ];
 
-/// What stands for nobody in a line of the common log.
+/// Written in place of the subject if a line of the common log has none.
 const NO_SUBJECT: &str = "no subject";
 
 pub(super) fn redactable(path: &str, _: Action) -> Result<(), String> {
@@ -86,16 +87,16 @@ fn redacted(line: &Line<'_>, redaction: &Redaction) -> Result<Option<String>, Re
     if same { Ok(Some(format!("{time}{head}{redacted}"))) } else { Err(reads_otherwise()) }
 }
 
-/// So much of an object is looked at to tell whether it is a record.
+/// How many bytes of an object are examined to recognize a record.
 const OBJECT_BYTES_MAX: usize = 1024;
 
-/// Whether another record begins within the text, so that a value may be all of it.
+/// Whether another record begins within the text, perhaps as part of a value.
 fn holds_record(text: &[u8]) -> bool {
     const DATE: usize = "2022-08-03".len();
     let begins_object = |at: usize| {
         let head = &text[at..text.len().min(at + OBJECT_BYTES_MAX)];
         let inside = head[1..].trim_ascii_start();
-        // As a part of another's text it has its quotes escaped.
+        // Within a string of another record, its quotes are escaped.
         inside.starts_with(b"\"") && is_record(head)
             || inside.starts_with(b"\\")
                 && is_record(&head.iter().copied().filter(|byte| *byte != b'\\').collect::<Vec<u8>>())
@@ -104,12 +105,12 @@ fn holds_record(text: &[u8]) -> bool {
         || memchr::memchr_iter(b'{', text).any(begins_object)
 }
 
-/// A line of the forms that escape nothing may be read in several ways.
+/// The forms without escapes may be ambiguous: once redacted, the line would parse into other fields.
 fn reads_otherwise() -> Refusal {
     Refusal::new("the record would read otherwise after its redaction")
 }
 
-/// A dropped field says `{none}`, as the source says it.
+/// Edits of the text form. A dropped field gets the value `{none}`, as YDB writes it.
 fn of_parts<'t>(text: &'t str, redaction: &Redaction, words: Words<'t>) -> Vec<Edit> {
     let mut edits = Vec::new();
     for (name, value) in stream::fields(text) {
@@ -118,7 +119,7 @@ fn of_parts<'t>(text: &'t str, redaction: &Redaction, words: Words<'t>) -> Vec<E
             redaction.redacted(action, &words.take(value).plain()).unwrap_or_else(|| stream::NONE.to_owned());
         let at = offset_in(text, value);
         let at = at..at + value.len();
-        // Where the product forgot the comma, the field's own semicolon ended it.
+        // YDB left out the comma, and only the semicolon of the old value ended the field.
         if !matches!(&text[at.end..], rest if rest.is_empty() || rest.starts_with(", ")) {
             redacted.push(',');
         }
@@ -127,13 +128,14 @@ fn of_parts<'t>(text: &'t str, redaction: &Redaction, words: Words<'t>) -> Vec<E
     edits
 }
 
-/// Every field's name, and the values that stay.
+/// The name of every field, and its value unless it is redacted.
 fn left_of_parts<'t>(text: &'t str, redaction: &Redaction) -> Vec<(&'t str, Option<&'t str>)> {
     let fields = stream::fields(text).into_iter();
     fields.map(|(name, value)| (name, Some(value).filter(|_| redaction.of(name).is_none()))).collect()
 }
 
-/// A dropped field goes with its label; a path says then that there is none, and so does the subject.
+/// Edits of a line of the common log. A dropped field is removed with its label; for a path or subject, the line then
+/// says that there is none.
 fn of_transaction<'t>(
     text: &'t str,
     transaction: &Transaction<'t>,
@@ -160,7 +162,7 @@ fn of_transaction<'t>(
     edits
 }
 
-/// The values that stay, and how many operations there are.
+/// The number of operations, and the values that are not redacted.
 fn left_of_transaction<'t>(
     transaction: &Transaction<'t>,
     redaction: &Redaction,
@@ -169,7 +171,7 @@ fn left_of_transaction<'t>(
     (transaction.operations.len(), left.collect())
 }
 
-/// The fields that anybody may have written, by the names of what is parsed.
+/// The line's fields and values, by their names in the parsed record.
 fn fields<'t>(transaction: &Transaction<'t>) -> Vec<(&'static str, &'t str)> {
     let of_line = [
         ("txId", Some(transaction.tx_id)),

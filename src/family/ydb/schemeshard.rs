@@ -1,8 +1,8 @@
 //! The text form that the schemeshard component writes into the common log, one line a transaction or operation.
 //!
-//! Only the protobuf request is escaped. Database, subject, reason and paths are raw and may hold what looks like the next
-//! field, so that fields are looked for by their labels in the order of the grammar, never by commas; where more than one
-//! reading is possible, the request (its directory and name) decides, and the line is flagged.
+//! Only the protobuf request is escaped. Database, subject, reason and paths are raw, and may contain what looks like
+//! the next field. So fields are found by their labels in the order of the grammar, never by commas. If more than one
+//! reading is possible, the request (its directory and name) decides, and the line is marked ambiguous.
 
 use std::sync::LazyLock;
 
@@ -12,7 +12,7 @@ use crate::family::refusal::Refusal;
 use crate::family::ydb::label::{Label, label, next_label, pairs};
 use crate::family::ydb::proto::{Path, Proto};
 
-/// A line as it was read. What it borrows is raw.
+/// A parsed line. Its values are raw.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Transaction<'a> {
     pub(super) timestamp: &'a str,
@@ -25,9 +25,9 @@ pub(super) struct Transaction<'a> {
     pub(super) status: &'a str,
     pub(super) reason: Option<&'a str>,
     pub(super) operations: Vec<Operation<'a>>,
-    /// More than one reading was possible.
+    /// Whether more than one reading was possible.
     pub(super) is_ambiguous: bool,
-    /// How many further requests were read in search of one that says its path.
+    /// How many further requests were tried in search of the one with the operation's path.
     requests_tried: usize,
 }
 
@@ -37,13 +37,13 @@ pub(super) struct Operation<'a> {
     pub(super) paths: Vec<&'a str>,
     pub(super) src_paths: Vec<&'a str>,
     pub(super) dst_paths: Vec<&'a str>,
-    /// It says that there is none.
+    /// The line says `no path`.
     pub(super) has_no_path: bool,
     pub(super) owner: Option<&'a str>,
     pub(super) added: Vec<&'a str>,
     pub(super) removed: Vec<&'a str>,
     pub(super) request: Option<Proto<'a>>,
-    /// Whatever stood after them that is no field of the grammar.
+    /// Text after the fields that the grammar does not know.
     pub(super) rest: Option<&'a str>,
 }
 
@@ -67,14 +67,16 @@ static FIND_STATUS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(STA
 static FIND_SUBJECT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(SUBJECT));
 static FIND_REQUEST: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(REQUEST));
 
-/// A transaction has a few operations, each with a few entries: what an attacker may make of a line stays within bounds.
+/// The most operations that are read from a stretch of a line. A transaction has a few: this bounds the work that an
+/// attacker can cause.
 const OPERATIONS_MAX: usize = 10_000;
 
-/// A line whose paths are named to hold more of them is not told whole: each costs a reading of the rest of the line.
+/// The most further requests that are tried in a line, since each try reads the rest of the line. If its paths contain
+/// the labels of more requests, the others are not tried.
 const REQUESTS_MAX: usize = 16;
 
 impl<'a> Prefix<'a> {
-    /// Reads ` node 1 :FLAT_TX_SCHEMESHARD NOTICE: <text>`, what stands after the time of any line of the common log.
+    /// Reads what follows the time in any line of the common log, ` node 1 :FLAT_TX_SCHEMESHARD NOTICE: <text>`.
     pub(super) fn of(after_time: &'a str) -> Option<Self> {
         let rest = after_time.strip_prefix(' ')?;
         let (node, rest) = match rest.strip_prefix("node ") {
@@ -91,7 +93,7 @@ impl<'a> Prefix<'a> {
         (is_word(component) && is_word(level)).then_some(Self { node, component, level, text })
     }
 
-    /// What follows `AUDIT: `, where this is an audit line. A source position may stand before it.
+    /// The text after `AUDIT: `. `None` if this is no audit line. A source position may precede `AUDIT: `.
     pub(super) fn audit(&self) -> Option<&'a str> {
         if self.component != "FLAT_TX_SCHEMESHARD" {
             return None;
@@ -103,7 +105,7 @@ impl<'a> Prefix<'a> {
     }
 }
 
-/// Whether a line holds an operation; else it goes on in the next.
+/// Whether a line contains an operation. If not, the record continues in the next line.
 pub(super) fn has_operation(line: &[u8]) -> bool {
     FIND_OPERATION.find(line).is_some()
 }
@@ -112,7 +114,7 @@ impl<'a> Transaction<'a> {
     /// Reads what follows `AUDIT: `.
     ///
     /// # Errors
-    /// When a mandatory field is missing, or when the line breaks off.
+    /// If a mandatory field is missing, or the line breaks off.
     pub(super) fn read(timestamp: &'a str, prefix: Prefix<'a>, audit: &'a str) -> Result<Self, Refusal> {
         let Prefix { node, component, level, .. } = prefix;
         let mut line = Self { timestamp, node, component, level, ..Self::default() };
@@ -121,7 +123,7 @@ impl<'a> Transaction<'a> {
         Ok(line)
     }
 
-    /// Reads the transaction's fields but its reason, and returns what follows them.
+    /// Reads the transaction's fields except the reason, and returns what follows them.
     fn read_head(&mut self, audit: &'a str) -> Result<&'a str, Refusal> {
         let missing = |what: &'static str| Refusal::new(format!("the audit line has no {what}"));
         let rest = audit.strip_prefix("txId: ").ok_or_else(|| missing("txId"))?;
@@ -153,12 +155,13 @@ impl<'a> Transaction<'a> {
         Ok(&tail[end..])
     }
 
-    /// Where the status is. What a request says is none, but a subject may hold what looks like one.
+    /// The position of the status. Text within a request is never the status, but a subject may contain what looks like
+    /// one.
     fn find_status(&mut self, rest: &str) -> Option<usize> {
         let request = FIND_REQUEST.find(rest.as_bytes()).unwrap_or(rest.len());
         let mut before = statuses(&rest[..request]);
         let first = before.next();
-        // Another in the reason would be as good.
+        // Another match, for example in the reason, is as plausible as the first.
         self.is_ambiguous |= first.is_none() || before.next().is_some();
         first.or_else(|| statuses(rest).next())
     }
@@ -171,7 +174,7 @@ impl<'a> Transaction<'a> {
                 Some((at, request)) => (&rest[..at], Some(request)),
                 None => (rest, None),
             };
-            // What cannot be read as a request must not hide what was done.
+            // An unreadable request must not hide the operations before it.
             self.is_ambiguous |= first.is_some() && request.is_none();
             let of_request = request.as_ref().map_or(0, |request| REQUEST.len() + request.text.len());
             rest = &rest[stretch.len() + of_request..];
@@ -183,9 +186,9 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// Reads the request whose label stands at `first`, or, where that is in the path of its operation, a later one: the
-    /// first that says that path, or else the first that can be read. Returns too where its label is. Nothing where none of
-    /// them can be read.
+    /// Reads the request whose label is at `first`. If that label is part of the operation's path, reads a later
+    /// request instead: the first with that path, or else the first that can be read. Also returns the position of the
+    /// label. `None` if no request can be read.
     fn read_request(&mut self, rest: &'a str, first: usize) -> Option<(usize, Proto<'a>)> {
         let read = |at: usize| {
             let text = &rest[at + REQUEST.len()..];
@@ -215,14 +218,14 @@ impl<'a> Transaction<'a> {
         request.or(readable)
     }
 
-    /// Reads the operations up to one request, mostly one, and before the first of all the reason. The request is the
-    /// last one's.
+    /// Reads the operations before one request (mostly one operation) and, before the first operation of the line, the
+    /// reason. The request belongs to the last operation.
     fn read_stretch(&mut self, stretch: &'a str, request: Option<Proto<'a>>) -> Result<(), Refusal> {
         let reason = stretch.strip_prefix(REASON).filter(|_| self.operations.is_empty());
         let stretch = reason.unwrap_or(stretch);
         let mut places: Vec<usize> = operation_places(stretch).take(OPERATIONS_MAX).collect();
         if places.is_empty() {
-            // A name that is spelled otherwise.
+            // The name has an unusual spelling.
             places.extend(FIND_OPERATION.find(stretch.as_bytes()));
         }
         self.is_ambiguous |= places.len() > 1;
@@ -232,11 +235,11 @@ impl<'a> Transaction<'a> {
             .filter(|_| places.len() > 1)
             .and_then(|path| places.iter().position(|at| Operation::is_of_path(&stretch[*at..], path)));
         if let Some(whole) = whole {
-            // What looks like further operations is in the path.
+            // The matches after it are part of the path.
             places.truncate(whole + 1);
         }
         if reason.is_some() {
-            // What has no path is no operation; it is in the reason.
+            // A match without a path is no operation, but part of the reason.
             let first = places.iter().position(|at| Operation::has_place(&stretch[*at..])).unwrap_or(0);
             places.drain(..first);
         }
@@ -244,7 +247,7 @@ impl<'a> Transaction<'a> {
         match reason {
             Some(_) => self.reason = Some(&stretch[..first]),
             None if first > 0 => {
-                // A name that is spelled otherwise, or what nobody knows yet.
+                // A name with an unusual spelling, or an unknown field.
                 self.is_ambiguous = true;
                 places.insert(0, 0);
             }
@@ -267,7 +270,7 @@ impl<'a> Transaction<'a> {
     }
 }
 
-/// The places where a status may be: a single word, before a reason or an operation.
+/// The positions where a status may be: a single word before a reason or an operation.
 fn statuses(text: &str) -> impl Iterator<Item = usize> {
     FIND_STATUS.find_iter(text.as_bytes()).filter(|at| {
         let value = &text[at + STATUS.len()..];
@@ -276,7 +279,7 @@ fn statuses(text: &str) -> impl Iterator<Item = usize> {
     })
 }
 
-/// The places where an operation may begin: the label and a name in capitals, which ends with the field.
+/// The positions where an operation may begin: the label, and a field that is a name in capitals.
 fn operation_places(text: &str) -> impl Iterator<Item = usize> {
     FIND_OPERATION.find_iter(text.as_bytes()).filter(|at| {
         let value = &text[at + OPERATION.len()..];
@@ -288,13 +291,14 @@ fn is_name(text: &str, length: usize) -> bool {
     length > 0 && (length == text.len() || text[length..].starts_with(", "))
 }
 
-/// How long the name is at the beginning of `text`: capitals, or whatever stands before the next field.
+/// Length in bytes of the name at the beginning of `text`: capitals, or else all text before the next `, `.
 fn name_length(text: &str) -> usize {
     let capitals = capitals_length(text);
     if is_name(text, capitals) { capitals } else { pairs(text, b',').next().unwrap_or(text.len()) }
 }
 
-/// `ALTER TABLE ADD CDC STREAM`, or the raw name of the request's kind, `ESchemeOp_DEPRECATED_35`.
+/// Length in bytes of a name such as `ALTER TABLE ADD CDC STREAM`, or of a request's raw type,
+/// `ESchemeOp_DEPRECATED_35`.
 fn capitals_length(text: &str) -> usize {
     if text.starts_with("ESchemeOp") {
         return token_length(text);
@@ -308,8 +312,8 @@ fn token_length(text: &str) -> usize {
 }
 
 impl<'a> Operation<'a> {
-    /// Reads `, operation: NAME` and the fields after it. `path` is what the request says; where the text allows for it,
-    /// it is taken as the path whole. Returns too whether there was but one reading.
+    /// Reads `, operation: NAME` and the fields after it. `path` is the request's path: if the text has it, it is taken
+    /// whole, even where it contains labels. Also returns whether only one reading was possible.
     fn read(text: &'a str, path: Option<&Path<'_>>) -> (Self, bool) {
         let text = &text[OPERATION.len()..];
         let (name, mut rest) = text.split_at(name_length(text));
@@ -337,19 +341,19 @@ impl<'a> Operation<'a> {
                 Label::Removed => operation.removed.push(value),
             }
         }
-        // Fields that nobody knows yet, or a name that went on otherwise.
+        // Unknown fields, or the rest of a name with an unusual spelling.
         if !rest.is_empty() {
             operation.rest = Some(rest.strip_prefix(", ").unwrap_or(rest));
         }
         (operation, is_clear)
     }
 
-    /// Takes off the last field what begins as a request there.
+    /// Removes from the last field what begins like a request there, and returns it.
     fn take_unread(&mut self) -> Option<Proto<'a>> {
         let single = [self.owner.as_mut(), self.rest.as_mut()];
         let lists = [&mut self.paths, &mut self.src_paths, &mut self.dst_paths, &mut self.added, &mut self.removed];
         let values = single.into_iter().flatten().chain(lists.into_iter().filter_map(|list| list.last_mut()));
-        // The last field stands behind all others.
+        // The last field is the one at the highest address.
         let last = values.max_by_key(|value| value.as_ptr())?;
         let at = FIND_REQUEST.find(last.as_bytes())?;
         let (value, request) = last.split_at(at);
@@ -371,7 +375,7 @@ impl<'a> Operation<'a> {
     }
 }
 
-/// How long the path is at the beginning of `text`, when it is the one that the request says.
+/// Length in bytes of the path at the beginning of `text`, if it is the request's path.
 fn whole_path(text: &str, path: &Path<'_>) -> Option<usize> {
     let rest = path.strip_from(text)?;
     (rest.is_empty() || label(rest, 1).is_some()).then(|| text.len() - rest.len())

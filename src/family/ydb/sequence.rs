@@ -1,8 +1,8 @@
-//! How many events a record gives.
+//! Counts and numbers the events of a record.
 
 use crate::family::ydb::targets;
 
-/// Numbers the events of a record.
+/// Numbers the events of a record. A single event gets no number.
 pub(super) struct Sequence {
     next: u32,
     is_single: bool,
@@ -19,13 +19,15 @@ impl Sequence {
         (!self.is_single).then_some(number)
     }
 
-    /// Whether as many events were given as the record's budget has room for, and the one that says so.
+    /// Whether one event more than the record's budget allows was emitted. That event only shows that the record has
+    /// more.
     pub(super) fn has_passed(&self, events_max: u32) -> bool {
         self.next > events_max
     }
 }
 
-/// How many events an operation gives: one for each of its entries, and one of its own unless it only changes access.
+/// The number of events of an operation: one for each access entry, and one for the operation itself unless it only
+/// changes access.
 pub(super) fn events_of(operation: &str, entries: usize) -> usize {
     if operation == targets::MODIFY_ACL { entries.max(1) } else { entries + 1 }
 }

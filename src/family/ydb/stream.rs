@@ -1,8 +1,9 @@
-//! The records of the audit stream: fields with names, as JSON or as text.
+//! Records of the audit stream: named fields, as JSON or as text.
 //!
-//! The text form, `component=x, tx_id=1, ...`, escapes nothing: a value may hold commas, equals signs and line ends. A field
-//! begins where a name stands that the stream is known to use; of a name that stands twice only one can be the field. Whoever
-//! can write a value can write there what looks like further fields: see [`Parts::of_text`] for what is flagged.
+//! The text form, `component=x, tx_id=1, ...`, escapes nothing: a value may contain commas, equals signs and line ends.
+//! A field begins at a name that the stream is known to use. If a name comes twice, only one of the two can be the
+//! field. A writer of values can put what looks like further fields into them: [`Parts::of_text`] says what is marked
+//! ambiguous.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -13,35 +14,35 @@ use crate::family::ydb::form;
 use crate::family::ydb::names::{self, NAME_MAX, NAMES, Name, alphanumeric_and};
 use crate::family::ydb::words::{Words, alike};
 
-/// What stands for a value that is not there.
+/// What YDB writes for a missing value.
 pub(super) const NONE: &str = "{none}";
 
-/// A record has a few dozen fields; what a value may make of it stays within bounds.
+/// The most fields that are read from a record. Records have a few dozen: this bounds the work that a value can cause.
 const FIELDS_MAX: usize = 1000;
 
 /// Most records have no more.
 const USUAL_FIELDS: usize = 18;
 
-/// The place of a name that the record does not have.
+/// In [`Parts::places`]: the record has no field of this name.
 const NOWHERE: u32 = u32::MAX;
 
 /// The fields of one record, in order.
 #[derive(Debug)]
 pub(super) struct Parts<'a> {
     parts: Vec<Part<'a>>,
-    /// By name, where in `parts` its field stands, if the record has it.
+    /// For each known name, the index of its field in `parts`, or [`NOWHERE`].
     places: [u32; NAMES],
-    /// How the pieces of the text form are to be taken.
+    /// Turns pieces of the text form into texts of events.
     words: Words<'a>,
-    /// More than one reading was possible.
+    /// Whether more than one reading was possible.
     pub(super) is_ambiguous: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Part<'a> {
-    /// Without escapes.
+    /// The name as text, without escapes.
     name: Cow<'a, str>,
-    /// The name, where it is one that the stream is known to use.
+    /// The name, if the stream is known to use it.
     pub(super) known: Option<Name>,
     value: PartValue<'a>,
     pub(super) is_mapped: bool,
@@ -51,7 +52,7 @@ pub(super) struct Part<'a> {
 #[derive(Clone, Copy, Debug)]
 enum PartValue<'a> {
     Json(Json<'a>),
-    /// In the text form.
+    /// A raw value of the text form.
     Piece(&'a str),
 }
 
@@ -76,7 +77,7 @@ impl<'a> Parts<'a> {
             Ok(())
         })?;
         reader.end()?;
-        // Of a name that comes twice the last value holds, which is known by now.
+        // If a name comes twice, its last value counts. `others` holds it by now.
         let unknown = parts.parts.iter_mut().filter(|part| part.known.is_none());
         for (part, field) in unknown.zip(others.iter()) {
             (part.name, part.value) = (field.key.clone(), PartValue::Json(field.value));
@@ -84,15 +85,16 @@ impl<'a> Parts<'a> {
         Ok(parts)
     }
 
-    /// Reads the text form, after its time. What of a name comes twice is taken once.
+    /// Reads the text form, without its time. If a name comes twice, one of the two is taken as the field.
     ///
-    /// What may be a field or a part of a value that others have written is flagged: a field behind a free one that does not
-    /// stand before it, up to the status, which every record has and which ends what a request says; a name that comes twice;
-    /// a field whose list has no beginning or end; and a line in it that would begin another record.
+    /// Marks the record ambiguous where a field may also be part of a value that untrusted writers set. These are: a
+    /// field after a free one (unless YDB writes it there) and before the status, which every record has and which ends
+    /// what a request says; a name that comes twice; a list without beginning or end; and a line in the text that could
+    /// begin another record.
     pub(super) fn of_text(text: &'a str, words: Words<'a>) -> Self {
         let mut parts = Self::new(words);
         let places = places(text);
-        // Where the value begins of which the end is not known yet, and the field that it is of.
+        // The start of the current value, and its field.
         let (mut from, mut field) = (0, None);
         let (mut had_free, mut may_be_within) = (false, false);
         let last = Last::of(text, &places);
@@ -109,17 +111,17 @@ impl<'a> Parts<'a> {
             };
             let is_in_list = field.is_some_and(Name::is_list) && is_open_list(&text[from..place.end(text)]);
             if is_there || is_in_list {
-                // It stood before anything that others may have written, or it is an element of theirs.
+                // This is no field but part of a value. That is uncertain in a list, or if no free field precedes it.
                 parts.is_ambiguous |= place.known.is_some() && (is_in_list || !had_free);
                 continue;
             }
             if had_free && last.place_of(place.known, name) > index {
-                // What comes later is the product's; this is within a value that others may have written.
+                // The last field of this name is YDB's own. This one is part of a value that untrusted writers may set.
                 parts.is_ambiguous = true;
                 continue;
             }
             match place.known {
-                // The last there is.
+                // After the status, there are no values of the request.
                 Some(names::STATUS) => may_be_within = false,
                 Some(known) if field.is_some_and(|field| field.is_followed_by(known)) => {}
                 _ => parts.is_ambiguous |= may_be_within,
@@ -169,14 +171,14 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// The field's text, if it says something.
-    // Most names that are asked for are of no field.
+    /// The field's text. `None` if it is missing, empty or `{none}`.
+    // Inlined because most names that are asked for are not in the record.
     #[inline(always)]
     pub(super) fn get(&self, name: Name) -> Option<Text<'a>> {
         self.parts.get(self.places[name.place()] as usize).and_then(|part| self.text(part))
     }
 
-    /// The same, and the field then counts as mapped, also when it says that there is none.
+    /// As [`Parts::get`]. The field then counts as mapped, even if its value is `{none}`.
     #[inline(always)]
     pub(super) fn map(&mut self, name: Name) -> Option<Text<'a>> {
         self.parts.get_mut(self.places[name.place()] as usize)?.is_mapped = true;
@@ -191,7 +193,7 @@ impl<'a> Parts<'a> {
         text.filter(|text| !says_none(text))
     }
 
-    /// The elements of a list: `[a, b]`. `begins` says of the text after `, ` whether an element begins with it.
+    /// The elements of a list, `[a, b]`. `begins` says whether the text after a `, ` begins an element.
     pub(super) fn list(&self, name: Name, begins: impl Fn(&str) -> bool) -> Vec<Text<'a>> {
         let Some(text) = self.get(name) else { return Vec::new() };
         let found = match text.borrowed() {
@@ -208,7 +210,7 @@ impl<'a> Parts<'a> {
         self.parts.iter()
     }
 
-    /// The value of one of these fields as it is copied into an event.
+    /// The field's value as it is copied into an event.
     pub(super) fn copied(&self, part: &Part<'a>) -> Value<'a> {
         match part.value {
             PartValue::Json(json) => Copies::default().copy(json),
@@ -220,14 +222,14 @@ impl<'a> Parts<'a> {
 impl<'a> Part<'a> {
     pub(super) fn name(&self) -> Text<'a> {
         match &self.name {
-            // What is borrowed had nothing to escape.
+            // A borrowed name has nothing that JSON escapes.
             Cow::Borrowed(name) => Text::Escaped(name),
             Cow::Owned(name) => Text::from(name.clone()),
         }
     }
 }
 
-/// Whether a list has begun and not ended.
+/// Whether the value begins like a list but does not end like one.
 fn is_open_list(value: &str) -> bool {
     value.starts_with('[') && !value.ends_with(']')
 }
@@ -240,7 +242,7 @@ fn says_none(text: &Text<'_>) -> bool {
     matches!(written.first(), Some(b'{' | b'\\')) && text.is(NONE)
 }
 
-/// The elements of a list; nothing when it is none.
+/// The elements of a list. `None` if the text is no list.
 fn elements(text: &str, begins: impl Fn(&str) -> bool) -> Option<Vec<&str>> {
     let list = text.strip_prefix('[').and_then(|open| open.strip_suffix(']'))?;
     let mut elements = Vec::new();
@@ -258,7 +260,7 @@ fn elements(text: &str, begins: impl Fn(&str) -> bool) -> Option<Vec<&str>> {
     Some(elements)
 }
 
-/// Whether a line of the text form has a field in which others may have written the beginning of another line.
+/// Whether a line of the text form has a free field, whose value may contain the beginning of another line.
 pub(super) fn holds_free_value(line: &[u8]) -> bool {
     let is_free = |equals: usize| {
         let from = line[..equals].iter().rev().take(NAME_MAX).take_while(|byte| IS_LETTER[usize::from(**byte)]).count();
@@ -279,18 +281,18 @@ struct Place {
 }
 
 impl Place {
-    /// Where the field before it ends, should this one begin here.
+    /// Where the field before ends, if a field begins at this place.
     fn end(&self, text: &str) -> usize {
         match &text.as_bytes()[..self.from] {
             [] => 0,
-            // The semicolon is the value's.
+            // The semicolon belongs to the value.
             [.., b';', _] => self.from - 1,
             _ => self.from - 2,
         }
     }
 }
 
-/// The last place of each name, by its index.
+/// For each name, the index of its last place.
 struct Last<'t> {
     known: [usize; NAMES],
     unknown: HashMap<&'t str, usize>,
@@ -318,7 +320,7 @@ impl<'t> Last<'t> {
     }
 }
 
-/// The names and values of the text form's fields, as they stand after the time.
+/// The names and values of the fields in the text after the time.
 pub(super) fn fields(text: &str) -> Vec<(&str, &str)> {
     let parts = Parts::of_text(text, Words::of(text, false));
     let fields = parts.parts.into_iter().filter_map(|part| match (part.name, part.value) {
@@ -328,17 +330,17 @@ pub(super) fn fields(text: &str) -> Vec<(&str, &str)> {
     fields.collect()
 }
 
-/// Which bytes names are made of.
+/// Whether names may contain the byte.
 static IS_LETTER: [bool; 256] = alphanumeric_and(b"_@-");
 
-/// The places where a name and an equals sign stand at the beginning, after `, `, or after `; `, where the product forgot
-/// the comma. Of very many the first ones, and the last one of each name that is known: the product's own stand behind what
-/// a value holds.
+/// The places where a field may begin: a name and an equals sign at the beginning, after `, `, or after `; ` where YDB
+/// leaves out the comma. If there are very many, only the first ones and the last one of each known name: YDB's own
+/// fields follow the text that a value contains.
 fn places(text: &str) -> Vec<Place> {
     let bytes = text.as_bytes();
     let mut places = Vec::with_capacity(USUAL_FIELDS);
     let mut further: [Option<Place>; NAMES] = [None; NAMES];
-    // Where the word begins that is being read.
+    // Where the current word begins.
     let mut from = 0;
     for at in Marks::of([b' ', b'='], bytes) {
         if bytes[at] == b' ' {

@@ -1,30 +1,30 @@
-//! What a YDB operation was done to, as the mapping names it: tables, databases, users, groups and paths.
+//! The objects of a YDB operation, as the mapping names them: tables, databases, users, groups and paths.
 
 use crate::event::{Event, Group, Members, Resource, Role, Row, Rows, Target, Text, User, Value};
 use crate::family::ydb::access::Entry;
 
-/// The operation that changes access and nothing else.
+/// The operation that only changes access.
 pub(super) const MODIFY_ACL: &str = "MODIFY ACL";
 
-/// Of the paths of one operation at most as many become resources of the event.
+/// The most paths of one operation that become resources of its event.
 pub(super) const PATHS_MAX: usize = 100;
 
-/// The things that an operation is about.
+/// The objects of an operation.
 #[derive(Debug, Default)]
 pub(super) struct Objects<'a> {
     pub(super) database: Option<Text<'a>>,
-    /// What it is done to.
+    /// The paths that the operation is applied to.
     pub(super) paths: Vec<Text<'a>>,
-    /// What it is copied or moved from.
+    /// The paths that are copied or moved.
     pub(super) sources: Vec<Text<'a>>,
     pub(super) table: Option<Text<'a>>,
     pub(super) user: Option<Text<'a>>,
     pub(super) group: Option<Text<'a>>,
-    /// The paths by the names that the record has for them.
+    /// The paths as members, by the record's names for them.
     pub(super) places: Members<'a>,
 }
 
-/// Gives the event what the row for its operation says, and the objects that the row names.
+/// Fills the event from the mapping row of its operation, with the objects that the row names.
 pub(super) fn fill<'a>(event: &mut Event<'a>, rows: Option<&'static Rows>, objects: &Objects<'a>) {
     let whole = event.action.borrowed().map(Text::from);
     let operation = whole.unwrap_or_else(|| Text::from(event.action.plain().into_owned()));
@@ -32,7 +32,7 @@ pub(super) fn fill<'a>(event: &mut Event<'a>, rows: Option<&'static Rows>, objec
     event.metadata.event_code = Some(operation);
 }
 
-/// Makes it the event that sets the owner.
+/// Fills the event that sets the owner.
 pub(super) fn fill_owner<'a>(
     event: &mut Event<'a>,
     rows: Option<&'static Rows>,
@@ -48,7 +48,7 @@ pub(super) fn fill_owner<'a>(
     });
 }
 
-/// Makes it the event of one access entry. `fact` is `add access` or `remove access`.
+/// Fills the event of one access entry. `fact` is `add access` or `remove access`.
 pub(super) fn fill_entry<'a>(
     event: &mut Event<'a>,
     rows: Option<&'static Rows>,
@@ -75,8 +75,8 @@ pub(super) fn fill_entry<'a>(
     });
 }
 
-/// Takes the best row of which the fact holds. Where its objects are not known the event is written as API Activity, with
-/// the row's verb.
+/// Applies the best mapping row for this operation and fact. If the row's objects are not known, the event is encoded
+/// as API Activity, with the row's verb.
 fn fit<'a>(
     event: &mut Event<'a>,
     rows: Option<&'static Rows>,
@@ -93,7 +93,7 @@ fn fit<'a>(
     }
 }
 
-/// Names the objects in a target that names none yet.
+/// Fills an empty target with the objects that the row names.
 fn aim<'a>(target: &mut Target<'a>, row: &'static Row, objects: &Objects<'a>) {
     let path = objects.paths.first();
     for slot in &row.slots {

@@ -1,16 +1,16 @@
-//! Pieces of a record's text as its events take them.
+//! Turns pieces of a record into texts of its events.
 
 use crate::event::Text;
 use crate::family::redaction::offset_in;
 use crate::records::escaped::next_special;
 
-/// How the pieces of one text are to be taken.
+/// Turns pieces of one text into texts of events.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Words<'t> {
     text: &'t str,
-    /// Each character of the text is a byte of the record.
+    /// Whether the record is no UTF-8. Then each character of the text stands for one byte of it.
     is_bytes: bool,
-    /// So many bytes from the beginning stand in a JSON string as they stand here.
+    /// The length of the beginning of the text in which JSON escapes nothing.
     verbatim: usize,
 }
 
@@ -31,7 +31,7 @@ impl<'t> Words<'t> {
     }
 }
 
-/// How the pieces are to be taken of a text that is [borrowed](Text::borrowed): as the text is, without another look.
+/// The constructor for pieces of a [borrowed](Text::borrowed) text. The pieces are escaped if the whole text is.
 pub(super) fn alike<'t>(text: &Text<'t>) -> fn(&'t str) -> Text<'t> {
     match text {
         Text::Escaped(_) => Text::Escaped,
@@ -39,8 +39,8 @@ pub(super) fn alike<'t>(text: &Text<'t>) -> fn(&'t str) -> Text<'t> {
     }
 }
 
-/// A piece whose characters are bytes: as text if they are UTF-8, else in hexadecimal, as the audit stream writes such
-/// values itself.
+/// The text of a piece whose characters stand for bytes. If these are no UTF-8, it is hexadecimal, as in YDB's own
+/// audit stream.
 fn of_bytes(piece: &str) -> Text<'_> {
     let bytes: Vec<u8> = piece.chars().map(|character| u8::try_from(u32::from(character)).unwrap_or(b'?')).collect();
     Text::from(
