@@ -1,14 +1,14 @@
-//! Memory of one reading: a base that it always has, and more that it takes before it grows.
+//! The memory of one reading: a base that it always has, and more that it must borrow before it grows.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What every reading may take without asking anyone.
+/// Bytes that every reading may take without borrowing.
 pub(crate) const BASE_BYTES: usize = 1 << 20;
 
-/// Who lends memory to a reading.
+/// Lends memory to readings.
 pub trait Lender: Send + Sync {
-    /// Lends so many bytes now; false where they are not free.
+    /// Lends `bytes` bytes if they are free now. Returns false otherwise.
     fn lend(&self, bytes: usize) -> bool;
 
     /// Takes back bytes that were lent.
@@ -25,10 +25,10 @@ struct Shared {
 }
 
 struct State {
-    /// What may be taken, and what is.
+    /// Bytes that may be taken, and bytes that are taken.
     granted: usize,
     taken: usize,
-    /// What was asked for last and is not granted.
+    /// Bytes that the last failed [`Room::take`] needed beyond those granted.
     wanted: Option<usize>,
 }
 
@@ -45,11 +45,11 @@ impl Room {
         Self(Some(Arc::new(Shared { lender, state })))
     }
 
-    /// Takes so many bytes.
+    /// Takes `bytes` bytes.
     ///
     /// # Errors
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) where nobody lends them now: [`wanted`](Self::wanted) says how many are to
-    /// be [granted](Self::grant) before the next try.
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if the lender cannot lend them now. [`wanted`](Self::wanted) then says
+    /// how many must be [granted](Self::grant) before the next try.
     pub fn take(&self, bytes: usize) -> io::Result<Taken> {
         self.try_take(bytes).ok_or_else(|| {
             if let Some(shared) = &self.0 {
@@ -60,7 +60,7 @@ impl Room {
         })
     }
 
-    /// Takes so many bytes; nothing where nobody lends them now.
+    /// Takes `bytes` bytes. `None` if the lender cannot lend them now.
     pub fn try_take(&self, bytes: usize) -> Option<Taken> {
         let Some(shared) = &self.0 else { return Some(Taken { room: self.clone(), bytes }) };
         let mut state = shared.state();
@@ -74,17 +74,18 @@ impl Room {
         Some(Taken { room: self.clone(), bytes })
     }
 
-    /// Nothing taken yet, which may grow.
+    /// An empty allocation, which may [grow](Taken::grow_to).
     pub fn nothing(&self) -> Taken {
         Taken { room: self.clone(), bytes: 0 }
     }
 
-    /// How many bytes must be granted before the reading goes on. Told once.
+    /// How many bytes must be granted before the reading can continue. Returned only once for each failed
+    /// [`take`](Self::take).
     pub fn wanted(&self) -> Option<usize> {
         self.0.as_ref().and_then(|shared| shared.state().wanted.take())
     }
 
-    /// So many bytes more may be taken.
+    /// Allows `bytes` more to be taken. Whoever calls this has them from the lender already.
     pub fn grant(&self, bytes: usize) {
         if let Some(shared) = &self.0 {
             shared.state().granted += bytes;
@@ -97,7 +98,7 @@ impl Taken {
         self.bytes
     }
 
-    /// Takes what is missing of so many bytes.
+    /// Takes as many more bytes as are missing to `bytes` in all.
     ///
     /// # Errors
     /// As [`Room::take`].
@@ -134,11 +135,11 @@ pub(crate) use tests::Purse;
 mod tests {
     use super::*;
 
-    /// Lends as long as it has enough.
+    /// A lender with a fixed number of bytes.
     pub(crate) struct Purse(Arc<Mutex<usize>>);
 
     impl Purse {
-        /// A room whose lender has so many bytes, and what it has left.
+        /// A room whose lender has `bytes` bytes, and what the lender has left.
         pub(crate) fn of(bytes: usize) -> (Room, Arc<Mutex<usize>>) {
             let left = Arc::new(Mutex::new(bytes));
             (Room::new(Box::new(Self(Arc::clone(&left)))), left)

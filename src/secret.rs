@@ -11,10 +11,10 @@ use serde::Deserialize;
 /// The longest secret that is read, in bytes.
 const SECRET_BYTES_MAX: u64 = 64 << 10;
 
-/// Where systemd puts the credentials of a service (systemd.exec, `LoadCredential=`).
+/// The variable with the directory in which systemd puts a service's credentials (systemd.exec, `LoadCredential=`).
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
-/// Where a secret is. Holds no secret itself, so that it may be shown.
+/// Where a secret is. Contains no secret itself, so it may be logged.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Reference {
@@ -26,7 +26,7 @@ pub enum Reference {
     Credential(String),
 }
 
-/// A text that refers to no secret. What it was is not told: it may be the secret itself.
+/// The text is no reference to a secret. The error does not repeat it, since it may be the secret itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("expected where the secret is: `env:NAME`, `file:/absolute/path` or `credential:name`")]
 pub struct NoReference;
@@ -48,7 +48,7 @@ fn is_variable(name: &str) -> bool {
     !name.is_empty() && !name.contains(['=', '\0'])
 }
 
-/// The names systemd allows are those of files.
+/// systemd allows the same names for credentials as for files.
 fn is_credential(name: &str) -> bool {
     !name.is_empty() && !name.contains(['/', '\0']) && !matches!(name, "." | "..")
 }
@@ -63,7 +63,7 @@ impl fmt::Display for Reference {
     }
 }
 
-/// Why a secret cannot be had.
+/// Why a secret cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     #[error("{0}: the environment has no such variable")]
@@ -83,10 +83,10 @@ pub enum SecretError {
 }
 
 impl Reference {
-    /// Reads the secret. A line end at its end is no part of it.
+    /// Reads the secret, without a line end at its end.
     ///
     /// # Errors
-    /// When it is not there, cannot be read, or is empty, no text, or longer than 64 KiB.
+    /// If the secret does not exist, cannot be read, is empty, is no UTF-8, or is longer than 64 KiB.
     pub fn read(&self) -> Result<Secret, SecretError> {
         self.read_with(|name| env::var_os(name))
     }
@@ -111,10 +111,10 @@ impl Reference {
         if line.is_empty() { Err(SecretError::Empty(self.clone())) } else { Ok(Secret(line.into())) }
     }
 
-    /// At most one byte more than a secret may have.
+    /// The file's content, cut at one byte more than a secret may have.
     fn content(&self, path: &Path) -> Result<Vec<u8>, SecretError> {
         let unreadable = |source| SecretError::Unreadable { reference: self.clone(), source };
-        // A pipe would be waited for.
+        // Opening a pipe would block.
         if !path.metadata().map_err(unreadable)?.is_file() {
             return Err(SecretError::NoFile(self.clone()));
         }
@@ -125,17 +125,17 @@ impl Reference {
     }
 }
 
-/// A secret. Never empty, and never shown.
+/// A secret. It is never empty, and `Debug` does not print it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<str>);
 
 impl Secret {
-    /// A secret that was not read from a reference; nothing where the text is empty.
+    /// A secret that does not come from a reference. `None` if the text is empty.
     pub fn new(text: &str) -> Option<Self> {
         (!text.is_empty()).then(|| Self(text.into()))
     }
 
-    /// The secret as it is, for whoever needs it.
+    /// The secret in plain text, for the code that sends or uses it.
     pub fn reveal(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! What the tests, benches and fuzz targets of this crate use of it. Nothing here is promised to anybody else.
+//! Re-exports for the tests, benches and fuzz targets of this crate. None of them is a stable interface for others.
 
 pub mod batch {
     pub use crate::batch::{Buffers, Lane, Request, RequestLimits, Selection};

@@ -1,8 +1,9 @@
-//! What of a text can be seen. Names and reasons are written by others, and end up before whoever reads a log or a list.
+//! Makes hidden characters of a text visible. Names and reasons are written by others, and operators read them in logs
+//! and lists.
 
-/// Whether a character does something to the text around it in place of standing in it: controls and ends of lines; what
-/// turns the direction of reading (Unicode Standard Annex 9), so that a name reads as another; what has no width, or no
-/// meaning but for machines.
+/// Whether a character is hidden, or changes how the text around it looks: control characters and line ends; changes of
+/// the reading direction (Unicode Standard Annex 9), which make one name look like another; characters without width,
+/// or with a meaning for machines only.
 pub(crate) fn is_hidden(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -17,7 +18,7 @@ pub(crate) fn is_hidden(character: char) -> bool {
         )
 }
 
-/// The text with what is hidden spelled as an escape, `\u{202e}`. Tabs stay.
+/// The text with hidden characters as escapes, such as `\u{202e}`. Tabs stay.
 pub(crate) fn visible(characters: impl IntoIterator<Item = char>) -> String {
     let mut visible = String::new();
     for character in characters {

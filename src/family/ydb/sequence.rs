@@ -19,8 +19,8 @@ impl Sequence {
         (!self.is_single).then_some(number)
     }
 
-    /// Whether one event more than the record's budget allows was emitted. That event only shows that the record has
-    /// more.
+    /// Whether one event more than the record's budget allows was emitted. It is the last one, with the label
+    /// `incomplete`.
     pub(super) fn has_passed(&self, events_max: u32) -> bool {
         self.next > events_max
     }
