@@ -1,4 +1,4 @@
-//! The crash matrix of the simulation: each class of receiver, and a process that ends at any call.
+//! The crash matrix of the simulation: each class of receiver, with a process that ends at any call.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ const CLASSES: [Class; 7] = [
     Class::Acknowledging,
 ];
 
-/// One sink of this class, with as much under way as it can have.
+/// A sink of this class, with as many requests under way as it can have.
 fn busy(class: Class) -> SinkSetting {
     let request_events = Some(3).filter(|_| class != Class::ObjectKey);
     SinkSetting { lanes: 2, in_flight: 2, window: 2, request_events, ..class.into() }
@@ -29,7 +29,7 @@ fn one(sink: SinkSetting) -> Setting {
     Setting { sinks: vec![sink], ..quiet(&[Kind::Lines, Kind::Gzip, Kind::Rows, Kind::Shelf]) }
 }
 
-/// How many events came once more, for each reason, and were not recognized.
+/// How many events came again and were not recognized as repeats, by reason.
 fn repeats(tally: &Tally) -> BTreeMap<&'static str, u64> {
     let mut repeats = tally.repeats.clone();
     repeats.retain(|why, _| !why.starts_with("recognized"));
@@ -48,7 +48,7 @@ fn in_the_simulation_each_class_of_receiver_loses_nothing_and_sees_what_it_must_
             let tally = holds(one(busy(class)), 160, happenings);
             assert_eq!(tally.ends["at a gate"], 1, "{class:?}");
             for (why, count) in repeats(&tally) {
-                // A process ends with as much under way as its lanes have: two requests of three events each.
+                // At its end, a process has at most two requests of three events under way in each of two lanes.
                 assert!(count <= 2 * 2 * 3, "{class:?}: {count} events come again: {why}");
                 *all.entry(why).or_default() += count;
             }
@@ -128,7 +128,7 @@ fn in_the_simulation_only_a_key_by_request_does_not_outlive_answers_that_are_los
     for class in CLASSES.into_iter().filter(|class| class.knows_repeats()) {
         let lost = Happening::Sink { sink: 0, mode: Mode::LosesReplies, for_ms: 1_200_000 };
         let tally = holds(one(busy(class)), 1300, vec![at(1, lost), write(2, 0, APPEND)]);
-        // It is sent in halves by then, for there may be an event in it that the receiver fails at.
+        // By then the request is sent in halves, since the receiver may fail at one of its events.
         let again = repeats(&tally).remove("its request was cut otherwise").unwrap_or_default();
         assert_eq!(again > 0, class == Class::RequestKey, "{class:?}: {again}");
         assert_eq!(repeats(&tally).len(), usize::from(again > 0), "{class:?}: {:?}", tally.repeats);

@@ -1,4 +1,4 @@
-//! What can happen in a run, and what a seed draws of it.
+//! The things that can happen in a run, and how a seed draws them.
 
 use std::fmt;
 
@@ -8,14 +8,14 @@ use crate::sink::SinkSetting;
 use crate::world::content::Damage;
 use crate::world::{place, receiver};
 
-/// One thing that happens.
+/// One happening in the world.
 #[derive(Clone, Debug)]
 pub enum Happening {
     Write {
         object: usize,
         change: Change,
     },
-    /// The class of storage that the object is in can be read only after a restore.
+    /// The object moves to a storage class that must be restored before a read.
     Archive {
         object: usize,
     },
@@ -28,16 +28,16 @@ pub enum Happening {
         mode: receiver::Mode,
         for_ms: u64,
     },
-    /// A receiver restarts, and forgets what it would have said.
+    /// A receiver restarts, and forgets acknowledgements that it has not given yet.
     Restart {
         sink: usize,
     },
-    /// The sink is configured otherwise for the processes that begin from now on, and the one that runs ends.
+    /// The sink's configuration changes for later processes, and the running process ends.
     Reconfigure {
         sink: usize,
         to: SinkSetting,
     },
-    /// A bucket is not served as it should be.
+    /// A bucket is served badly for a while.
     Place {
         bucket: &'static str,
         mode: place::Mode,
@@ -53,20 +53,20 @@ pub enum Happening {
         object: usize,
         forgery: Forgery,
     },
-    /// The notification of an earlier version comes once more.
+    /// The notification of an earlier version is sent again.
     Repeat {
         object: usize,
         version: usize,
     },
-    /// All that is in quarantine is to be tried again.
+    /// All entries of the quarantine are requeued.
     Requeue,
-    /// What was wrong with the events that receivers refused is mended.
+    /// Receivers accept from now on the events that they refused.
     Mend,
-    /// The store is copied.
+    /// A backup of the store is made.
     Backup,
-    /// The process ends, and the last copy is put back.
+    /// The process ends, and the last backup of the store is restored.
     PutBack,
-    /// The process ends at the gate that is so many away.
+    /// The process ends after this many more gates.
     Kill {
         gates: u64,
     },
@@ -81,48 +81,48 @@ pub enum Change {
     Insert(u64, usize),
     Reorder(u64),
     Double(usize),
-    /// Only so many lines are left.
+    /// Only this many lines are left.
     Shrink(usize),
-    /// One line in so many is gone.
+    /// Every line whose number is a multiple of this is removed.
     Thin(usize),
-    /// All that was ever there is there again.
+    /// All lines that the object ever had are in it again.
     Regrow,
     Delete,
-    /// Deleted, and written again with other lines.
+    /// The object is replaced by one with new lines.
     Anew(u64),
-    /// The same content once more; where it was damaged, sound.
+    /// The same content is written again. If it was damaged, it is sound now.
     CopyInPlace,
-    /// One more line, of a record that is too long where lines are limited.
+    /// One more line, whose record is too long if lines are limited.
     Long,
-    /// One more line, which is no record.
+    /// One more line, which does not decode.
     Garbled,
-    /// With other lines, and damaged, where the form can be.
+    /// Written with other lines, and damaged unless the form is plain lines.
     Damaged(Damage),
 }
 
-/// What a message claims that no place sent.
+/// The content of a message that no place sent.
 #[derive(Clone, Copy, Debug)]
 pub enum Forgery {
-    /// Of an object of a feed: any entity tag, and the highest sequencer.
+    /// Names an object of a feed, with a random entity tag and the highest sequencer.
     Object,
-    /// Of an object that is not there.
+    /// Names an object that does not exist.
     Nothing,
-    /// Of a bucket that no feed reads.
+    /// Names a bucket that no feed reads.
     Elsewhere,
-    /// No notification at all.
+    /// Is no notification.
     Garbage,
 }
 
 const FORGERIES: [Forgery; 5] =
     [Forgery::Object, Forgery::Object, Forgery::Nothing, Forgery::Elsewhere, Forgery::Garbage];
 
-/// How far the wall clock jumps: less in all than the days after which objects are forgotten.
+/// By how much the wall clock jumps. All jumps together are less than the days after which objects are forgotten.
 const JUMPS_MS: [i64; 6] = [-7_200_000, -1_000, 1_000, 3_600_000, 86_400_000, -5 * 86_400_000];
 
 impl Happening {
     pub fn draw(chance: &mut Chance, setting: &Setting, ends_ms: u64) -> Self {
         let object = chance.below(setting.objects.len());
-        // Outages last from a moment to longer than the chaos.
+        // An outage may last a moment, or longer than the faults of the run.
         let for_ms = |chance: &mut Chance| {
             let most_ms = pick(chance, &[2_000, 30_000, 900_000, ends_ms.max(900_000)]);
             1 + chance.below(most_ms as usize) as u64

@@ -1,4 +1,4 @@
-//! What the collector logs stands in the trace, between what happens.
+//! Puts the collector's log into the trace, among the happenings.
 
 use std::io;
 
@@ -6,11 +6,11 @@ use tracing::subscriber::{DefaultGuard, set_default};
 
 use crate::world::{Seen, World};
 
-/// From here on, until what is returned is dropped, this thread's log goes into the trace: from INFO on, or from the level
-/// that `AUDITFERRY_LOG` names.
+/// Writes this thread's log into the trace until the returned guard is dropped: from level INFO on, or from the level
+/// in `AUDITFERRY_LOG`.
 pub fn into_trace(world: &World) -> DefaultGuard {
     let level = std::env::var("AUDITFERRY_LOG").unwrap_or_else(|_| "info".to_owned());
-    // Other threads may have hold of a subscriber for a moment.
+    // A weak reference, since other threads may hold the subscriber for a moment.
     let seen = world.seen();
     let subscriber = tracing_subscriber::fmt()
         .without_time()

@@ -1,7 +1,7 @@
-//! The real collector in a world of memory, where one seed decides everything that happens.
+//! Runs the real collector in a world of memory, where one seed decides everything that happens.
 //!
-//! `AUDITFERRY_SEEDS=20000` runs more seeds than the default, `AUDITFERRY_SEED=n` runs one and prints its trace, and with
-//! `AUDITFERRY_SHRINK=1` its happenings are left out one by one as long as it still fails.
+//! `AUDITFERRY_SEEDS=20000` runs more seeds than the default. `AUDITFERRY_SEED=n` runs one and prints its trace. With
+//! `AUDITFERRY_SHRINK=1`, happenings of that seed are left out one by one while it still fails.
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 mod classes;
@@ -31,21 +31,22 @@ use crate::tally::Tally;
 /// How many seeds `cargo test` runs.
 const SEEDS: u64 = 300;
 
-/// Each so many seeds one is run twice: both must go the same way.
+/// Every seed that is a multiple of this is run twice. Both runs must be equal.
 const TWICE_EACH: u64 = 50;
 
-/// Seeds of long runs that found a fault, and what it was: run each time, as long as they draw the same plan.
+/// Seeds of long runs that found a fault, and the fault. They are run each time, as long as they draw the same plan.
 const FOUND: [u64; 4] = [
-    // A sink whose last event was given up stayed marked as failing, and was asked no more.
+    // A sink whose last event was given up stayed marked as failing, and was never tried again.
     106_900,
-    // What was requeued while one sink gathered it was opened for all sinks, and tried again for that one alone.
+    // Entries that were requeued while one sink gathered them were opened for all sinks, but tried again for that sink
+    // only.
     120_438,
-    // Not the program but its judge was at fault: an event that was refused, was taken when it was asked for once more, and
-    // lost its reply, is in quarantine though the receiver has it; requeued, it comes again.
+    // The judge was wrong, not the program: an event was refused, was taken when it was sent again, and its reply was
+    // lost. So it is in quarantine though the receiver has it, and comes again when it is requeued.
     144_807, 145_327,
 ];
 
-/// How many failed seeds are told before the run ends.
+/// The run ends after this many failed seeds.
 const FAILED_MAX: usize = 5;
 
 fn number(variable: &str) -> Option<u64> {

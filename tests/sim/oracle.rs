@@ -1,4 +1,4 @@
-//! What must hold: whenever a message is deleted, and at the end.
+//! Checks the promises: whenever a message is deleted, and at the end.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::world::writer::most;
 
 type Key = (&'static str, String);
 
-/// What the store holds. It reads where it is asked, and nothing is waited for.
+/// The answer of the store, which in the simulation reads in place and is never pending.
 pub fn at_once<T>(mut answer: checkpoint::Answer<'_, T>) -> T {
     match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(read) => read.unwrap(),
@@ -27,14 +27,14 @@ pub fn at_once<T>(mut answer: checkpoint::Answer<'_, T>) -> T {
     }
 }
 
-/// What the store has accepted of one object, in order.
+/// The fingerprints of one object that the store has accepted, in order.
 struct Accepted(Vec<Fingerprint>);
 
 impl Accepted {
     fn of(store: &Store, key: &Key, object: &Object) -> Self {
         let (id, mut all) = (id_of(key), Vec::new());
         if key.0 == LAKE {
-            // Of an object that is written once, the number of its records is kept.
+            // For an object that is written once, the store only has the number of its records.
             let accepted = at_once(store.positions.position(&id, &[])).progress.accepted as usize;
             let lines = object.versions.first().map_or(&[][..], |first| &first.lines);
             return Self(
@@ -56,7 +56,8 @@ impl Accepted {
         self.0.iter().filter(|fingerprint| **fingerprint == sought).count() as u64
     }
 
-    /// How many of those a sink has not had: its gap has them, or the quarantine, or they come after it.
+    /// How many accepted copies of the line a sink has not had: they are in its gap, in quarantine, or after its
+    /// cursor.
     fn lacking(&self, sink: &mut SinkPosition, quarantined: &mut Places, line: &str) -> u64 {
         let sought = RecordHash::of(line.as_bytes()).fingerprint();
         let places = self.0.iter().zip(0..).filter(|(fingerprint, _)| **fingerprint == sought);
@@ -69,9 +70,9 @@ fn id_of(key: &Key) -> ObjectId {
     ObjectId::new(key.0, key.1.as_str())
 }
 
-/// A message that truly told of this version is deleted. By then each sink had all of the version, or of a later one that
-/// was read whole, or has the object in its backlog; or the feed has it in its own; or the version, or a later one, cannot be
-/// read and is in quarantine; or the object was not there any more.
+/// Checks the deletion of a genuine message about this version. Each sink must have all lines of this version, or of a
+/// later one that was read whole, or have the object in its backlog. Instead, the feed may have the object in its
+/// backlog, the version or a later one may be unreadable and in quarantine, or the object may be gone.
 pub fn at_delete(state: &mut State, key: &Key, version: usize, message: u64) {
     let (Some(object), Some(store)) = (state.objects.get(key), state.store.as_ref()) else { return };
     if object.missed > version {
@@ -88,7 +89,7 @@ pub fn at_delete(state: &mut State, key: &Key, version: usize, message: u64) {
     let is_served = |written: &&Written| {
         let counts = counted(&written.lines);
         let is_accepted = counts.iter().all(|(line, count)| accepted.copies(line) >= *count);
-        // What is in quarantine is passed by every sink, an event by the one that refused it.
+        // Every sink passes records in quarantine. The sink that refused an event passes the event.
         let delivered = || counts.iter().filter(|(line, _)| !is_garbled(line) && !is_long(line));
         let mut sinks = state.received.iter().zip(&owed);
         is_accepted
@@ -105,8 +106,8 @@ pub fn at_delete(state: &mut State, key: &Key, version: usize, message: u64) {
         None => format!("version {version} of {} was never read", key.1),
         Some(_) => format!("of version {version} of {} a sink has not had all and no backlog says so", key.1),
     };
-    // It was in quarantine when its message was settled. If it is so no more, a later version or the restored one was read
-    // since, for which another message stands.
+    // The version was in quarantine when its message was settled. If it no longer is, a later or the restored version
+    // was read since, and another message covers that one.
     let unreadable = may_serve.iter().position(|written| written.was_unreadable);
     if let Some(at) = unreadable
         && (may_serve[at..].iter().any(|written| written.was_answered) || state.is_quarantined(key))
@@ -116,7 +117,7 @@ pub fn at_delete(state: &mut State, key: &Key, version: usize, message: u64) {
     state.violate(format!("message {message} is deleted, and {why}"));
 }
 
-/// What is left to do; nothing, once the world may come to rest.
+/// The first thing that is left to do. `None` once the world may come to rest.
 pub fn left(state: &State) -> Option<String> {
     let store = state.store.as_ref()?;
     if !state.messages.all.is_empty() {
@@ -154,7 +155,7 @@ pub fn left(state: &State) -> Option<String> {
     None
 }
 
-/// How many records a sink has not had that are there.
+/// How many records that exist were not delivered, summed over the sinks.
 pub fn lost(state: &State) -> u64 {
     let mut lost = 0;
     for object in state.objects.values() {
@@ -165,7 +166,7 @@ pub fn lost(state: &State) -> u64 {
     lost
 }
 
-/// What the sinks have had, at the end.
+/// Checks at the end what each sink has had.
 pub fn at_end(state: &mut State) {
     let mut wrong = Vec::new();
     let Some(store) = state.store.clone() else { return };
@@ -174,7 +175,7 @@ pub fn at_end(state: &mut State) {
         lacking += at_end_of(state, &store, key, object, &mut wrong);
         owners.extend(object.versions.iter().flat_map(|written| &written.lines).cloned());
     }
-    // All of them were tried again: what is left has no body, and its record is not there.
+    // All events were requeued. Those still in quarantine have no body, and their records are gone.
     let events = at_once(store.quarantine.quarantine_size()).entries("event");
     if events > lacking {
         wrong.push(format!("{events} events are in quarantine, and sinks lack {lacking}"));
@@ -190,7 +191,7 @@ pub fn at_end(state: &mut State) {
     }
 }
 
-/// What the sinks have had of one object. Returns how many records they lack.
+/// Checks what the sinks have had of one object. Returns how many of its records they lack.
 fn at_end_of(state: &State, store: &Store, key: &Key, object: &Object, wrong: &mut Vec<String>) -> u64 {
     let mut lacking = 0;
     let names: Vec<Arc<str>> = (0..state.received.len()).map(|sink| sink_name(sink).into()).collect();
@@ -213,8 +214,8 @@ fn at_end_of(state: &State, store: &Store, key: &Key, object: &Object, wrong: &m
         let mut ids = BTreeSet::new();
         for (sink, received) in state.received.iter().enumerate() {
             let (had, lacks) = (received.copies(line), accepted.lacking(&mut sinks[sink], &mut quarantined, line));
-            // What a receiver took before the process ended may be in the gap where nobody knows that; and a store that was
-            // put back may never have accepted it.
+            // A receiver may have taken events before a process ended without the store knowing, which then has them in
+            // the gap. A store that was put back may not even have accepted them.
             lacking += lacks;
             let may_have_more = received.class != Class::Exact || was_put_back;
             let is_whole = had + lacks == took || may_have_more && had + lacks > took;

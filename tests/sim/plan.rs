@@ -1,4 +1,4 @@
-//! What a seed decides before anything runs: how the collector is configured, and what happens in the world and when.
+//! What a seed decides before the run: the collector's configuration, and what happens in the world and when.
 
 use std::fmt::Write as _;
 
@@ -8,13 +8,13 @@ use crate::sink::{Class, SinkSetting};
 use crate::world::content::{Form, LINE_BYTES_MAX};
 use crate::world::place;
 
-/// The feeds by their buckets. Objects of all but one are told of by the queue that they share; that one is scanned.
+/// The feeds, by bucket. All of them share a queue, except for the shelf, which is scanned.
 pub const BUCKET: &str = "logs";
 pub const BESIDE: &str = "beside";
 pub const LAKE: &str = "lake";
 pub const SHELF: &str = "shelf";
 
-/// What an object is: in which bucket it is, and how its records are stored there.
+/// The kind of an object: its bucket, and the form of its records there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     Lines,
@@ -55,46 +55,48 @@ pub struct Setting {
     pub objects_at_once: usize,
     pub queue: String,
     pub held_max: usize,
-    /// As no message is given back for.
+    /// The queue's visibility timeout. No message is given back for exactly this time, so that an extension can be told
+    /// from a return.
     pub visibility_secs: u64,
-    /// Whether lines are limited until the world is healed.
+    /// Whether the length of lines is limited until the world is healed.
     pub limits_lines: bool,
-    /// Whether the store is copied, and a copy put back.
+    /// Whether the store is backed up, and a backup put back.
     pub copies: bool,
-    /// The buckets that are at fault, where nothing else is: no other feed may wait for them.
+    /// The only buckets with faults, in plans without other faults. Other feeds must not wait for them.
     pub at_fault: Vec<&'static str>,
     pub rates: Rates,
 }
 
-/// How often things go wrong, each of 1000.
+/// How often things go wrong, as parts of 1000.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rates {
-    /// A call fails, is late, or lets others go first.
+    /// A call fails, is late, or yields to other tasks.
     pub fail: usize,
     pub late: usize,
     pub yields: usize,
-    /// A body is cut, never ends in time, or comes slowly.
+    /// A body is cut off, never ends, or comes slowly.
     pub body: usize,
-    /// A notification is lost, doubled, or late.
+    /// A notification is lost, duplicated, or late.
     pub lost: usize,
     pub doubled: usize,
     pub delayed: usize,
-    /// A message comes again before its time, or after it was deleted.
+    /// A message comes again before its visibility timeout, or after it was deleted.
     pub lapses: usize,
     pub deleted_comes_again: usize,
 }
 
-/// What happens, and when, in milliseconds since the beginning.
+/// The happenings of a run, with their times in milliseconds since the beginning.
 pub struct Plan {
     pub setting: Setting,
     pub happenings: Vec<(u64, Happening)>,
-    /// When the world is healed.
+    /// When the world is healed, in milliseconds.
     pub ends_ms: u64,
 }
 
 const RATES: [usize; 4] = [0, 5, 30, 100];
 
-/// How long chaos lasts. One seed in so many has outages of days, and one in so many is quiet but for one feed.
+/// How long faults last. One seed in `DAYS_EACH` has outages of days; in one in `UNFAIR_EACH` only some feeds have
+/// faults.
 const ENDS_MS: [u64; 4] = [20_000, 120_000, 600_000, 2_400_000];
 const DAYS_MS: [u64; 3] = [86_400_000, 2 * 86_400_000, 3 * 86_400_000];
 const DAYS_EACH: usize = 200;
@@ -125,7 +127,7 @@ impl Plan {
             happenings.extend([(copied_ms, Happening::Backup), (put_back_ms, Happening::PutBack)]);
         }
         let mut setting = setting;
-        // Drawn apart, so that what happens besides does not depend on it.
+        // Drawn from a generator of its own, so that the happenings above do not depend on it.
         let mut chance = Chance::from_seed(seed ^ 0x5049_434b);
         for sink in 0..setting.sinks.len() {
             let mut own = SinkSetting::draw(&mut chance, setting.sinks[sink].class);
@@ -146,7 +148,7 @@ impl Plan {
         Self { setting, happenings, ends_ms }
     }
 
-    /// Nothing goes wrong but in the buckets of some feeds: those of the others are delivered as if there were none.
+    /// A plan with faults in the buckets of some feeds only. The other feeds must be delivered as if there were none.
     fn of_one_feed_at_fault(chance: &mut Chance) -> Self {
         let objects = [Kind::Lines, Kind::Lines, Kind::Gzip, Kind::Rows, Kind::Rows, Kind::Beside, Kind::Beside];
         let mut setting = Setting::quiet(1 + chance.below(3), 0, "");
@@ -180,7 +182,7 @@ pub fn pick<T: Clone>(chance: &mut Chance, from: &[T]) -> T {
 }
 
 impl Setting {
-    /// Where nothing goes wrong by itself.
+    /// A setting without random faults.
     pub fn quiet(sinks: usize, objects: usize, limits: &str) -> Self {
         Self {
             sinks: vec![Class::Exact.into(); sinks],
@@ -263,7 +265,7 @@ impl Setting {
         [BUCKET, BESIDE, LAKE, SHELF].into_iter().filter(is_read).collect()
     }
 
-    /// The configuration that the collector is given. Once it is mended, lines are not limited any more.
+    /// The collector's configuration. Once the world is mended, the length of lines is not limited.
     pub fn config(&self, state: &str, is_mended: bool) -> String {
         let names: Vec<String> = (0..self.sinks.len()).map(|sink| format!("\"{}\"", sink_name(sink))).collect();
         let names = names.join(", ");
@@ -289,7 +291,7 @@ impl Setting {
     }
 }
 
-/// What the sink at this position is called.
+/// The name of the sink with this index.
 pub fn sink_name(sink: usize) -> String {
     format!("s{sink}")
 }

@@ -1,4 +1,4 @@
-//! One process: the real collector over the world, until it ends itself or a gate ends it.
+//! Runs one process: the real collector in the world, until it ends by itself or at a gate.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,21 +19,21 @@ use crate::world::World;
 use crate::world::place::Place;
 use crate::world::queue::EventQueue;
 
-/// The most pages that a store has which is not full.
+/// The page limit of a store that is not full.
 const PAGES_MAX: u32 = 1 << 20;
 
 /// How a process ended.
 pub enum End {
-    /// At a gate.
+    /// A gate ended it.
     Killed,
     Itself(Result<(), Error>),
 }
 
-/// What goes on beside the collector, at its own times.
+/// Happenings beside the collector, at their own times.
 pub trait Beside {
     /// When the next thing happens, in milliseconds since the beginning.
     fn next_ms(&self) -> u64;
-    /// It happens.
+    /// Does the next thing.
     fn happen(&mut self, world: &World, stop: &Stop);
 }
 
@@ -43,7 +43,7 @@ pub fn run(world: &World, config: Config, seed: u64, beside: &mut impl Beside) -
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let end = live(world, config, seed, beside).await;
-        // The time that is paused is known within the runtime alone.
+        // Paused time can only be read within the runtime.
         world.ends();
         end
     })
@@ -74,10 +74,10 @@ async fn live(world: &World, config: Config, seed: u64, beside: &mut impl Beside
     }
 }
 
-/// Commits what the collector asks for, when the gates let it.
+/// Commits what the collector writes, when the gates let it.
 async fn write(world: World, mut writing: Writing) {
     while writing.asked().await {
-        // A disk fails only by being full: a call that fails otherwise ends the process, rightly.
+        // The simulated disk fails only when it is full: any other failure rightly ends the process.
         let _ = world.gate("commit").await;
         let is_full = {
             let state = world.state();
@@ -90,7 +90,7 @@ async fn write(world: World, mut writing: Writing) {
     }
 }
 
-/// How many lanes a sink has, once there is space to write that down. A daemon would end, and be started again.
+/// How many lanes the sink has, once the store has room for the answer. A daemon would end, and be restarted.
 async fn lanes(store: &Store, name: &str, wanted: u16) -> u16 {
     loop {
         match store.positions.settle_lanes(name.into(), wanted).await {

@@ -1,4 +1,4 @@
-//! One seed: chaos, healing, rest.
+//! Runs one seed: faults, then healing, then rest.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -21,17 +21,17 @@ use crate::world::received::Received;
 use crate::world::receiver::Receiver;
 use crate::world::{State, World};
 
-/// Once healed, the world comes to rest within so long, and rests for so long.
+/// After the healing, the world must come to rest within the first time, and rest for the second.
 const HEALING_MS: u64 = 3_600_000;
 const REST_MS: u64 = 600_000;
 
-/// Messages that were put off may take the time that they were put off for, but all in all not longer than this.
+/// Coming to rest may take as much longer as messages were put off for, but at most this long.
 const PUT_OFF_MS: u64 = 86_400_000;
 
-/// How long after the first time what is in quarantine is tried again.
+/// When the quarantine is requeued again after the first time.
 const REQUEUE_AGAIN_MS: u64 = 120_000;
 
-/// How often it is looked whether it has come to rest.
+/// How often the world is checked for rest.
 const LOOK_MS: u64 = 5_000;
 
 /// How a seed ended.
@@ -41,7 +41,7 @@ pub struct Outcome {
     pub trace: String,
     pub digest: blake3::Hash,
     pub tally: Tally,
-    /// How many batches each receiver took.
+    /// The number of batches that each receiver took.
     pub batches: Vec<usize>,
     happenings: usize,
 }
@@ -58,7 +58,7 @@ impl Outcome {
     }
 }
 
-/// Runs a seed, without the happenings of these numbers.
+/// Runs a seed, leaving out the happenings with these numbers.
 pub fn run(seed: u64, without: &[usize]) -> Outcome {
     let mut plan = Plan::of(seed);
     let mut number = 0;
@@ -69,7 +69,7 @@ pub fn run(seed: u64, without: &[usize]) -> Outcome {
     play(plan, seed)
 }
 
-/// Runs a plan; the seed decides what it leaves open.
+/// Runs a plan. The seed decides what the plan leaves open.
 pub fn play(plan: Plan, seed: u64) -> Outcome {
     let Plan { setting, happenings, ends_ms } = plan;
     let happenings = VecDeque::from(happenings);
@@ -116,7 +116,7 @@ pub fn play(plan: Plan, seed: u64) -> Outcome {
     }
 }
 
-/// Leaves happenings out as long as the seed still fails.
+/// Leaves out happenings one by one while the seed still fails.
 pub fn shrink(seed: u64) -> Outcome {
     let (mut without, mut least) = (Vec::new(), run(seed, &[]));
     for number in (0..Plan::of(seed).happenings.len()).rev() {
@@ -132,13 +132,13 @@ pub fn shrink(seed: u64) -> Outcome {
     least
 }
 
-/// A directory in memory, where there is one.
+/// A directory in memory, if the system has one.
 fn in_memory() -> &'static Path {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { memory } else { Path::new("/tmp") }
 }
 
-/// What a process is configured with that begins now. The kinds of its sinks are the simulation's own.
+/// The configuration of the next process. The kinds of its sinks are the simulation's own.
 fn config(world: &World, directory: &Path, is_mended: bool) -> Config {
     let setting = world.state().setting.clone();
     let (path, state_dir) = (directory.join("auditferry.toml"), directory.join("state"));
@@ -155,13 +155,13 @@ fn config(world: &World, directory: &Path, is_mended: bool) -> Config {
     config
 }
 
-/// A store that was never used, made once.
+/// The database of an unused store, made once.
 fn template() -> &'static [u8] {
     static MADE: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let directory = tempfile::tempdir_in(in_memory()).unwrap();
         drop(SqliteStore::open_apart(directory.path(), 0, Durability::Process).unwrap());
         let database = directory.path().join("checkpoints.sqlite");
-        // The one thing in it that chance decided.
+        // The instance is the only random value in it.
         let named = rusqlite::Connection::open(&database).unwrap();
         named.execute("UPDATE meta SET value = '0123456789abcdef' WHERE key = 'instance'", []).unwrap();
         drop(named);
@@ -170,7 +170,7 @@ fn template() -> &'static [u8] {
     &MADE
 }
 
-/// The course of one run: what happens until the world is healed, and whether it comes to rest then.
+/// The course of one run: what happens until the world is healed, and whether it comes to rest after that.
 struct Course {
     happenings: VecDeque<(u64, Happening)>,
     ends_ms: u64,
@@ -183,16 +183,17 @@ enum Phase {
     Over,
 }
 
-/// Healed, and resting since some time.
+/// The time after the healing.
 struct Healed {
     began_ms: u64,
-    /// From when on an hour has to do: when the last message that was put off comes again.
+    /// The start of the hour within which the world must come to rest: when the last message that was put off comes
+    /// again.
     at_ms: u64,
     looked_ms: u64,
     rests_since_ms: Option<u64>,
-    /// The process that is to be the next before what is in quarantine is tried again, under limits that are mended.
+    /// The number of the process that must run, with mended limits, before the quarantine is requeued.
     requeues_in: Option<u32>,
-    /// Once more, for what was refused before the healing and committed after it.
+    /// When the quarantine is requeued again, for events that were refused before the healing and committed after it.
     requeues_again_ms: Option<u64>,
 }
 
@@ -224,7 +225,7 @@ impl Beside for Course {
 }
 
 impl Healed {
-    /// Returns whether the world has rested for long enough, or does not come to rest.
+    /// Returns true once the world has rested for long enough, or has failed to come to rest.
     fn look(&mut self, state: &mut State) -> bool {
         let now_ms = state.now_ms();
         self.looked_ms = now_ms;
@@ -304,9 +305,9 @@ impl State {
         }
     }
 
-    /// Nothing goes wrong from here on. Where notifications were lost, each object is told of once more. Archived objects are
-    /// restored, and some of those that are damaged are written once more. Where lines were limited, they are not for the
-    /// process that begins next; what is in quarantine is tried again then, or now where a receiver refused events.
+    /// Ends all faults. If notifications were lost, each object is notified again. Archived objects are restored, and
+    /// some damaged ones are written again. If lines were limited, the next process has no such limit. The quarantine
+    /// is then requeued by that process, or now if a receiver refused events.
     fn heal(&mut self, stop: &Stop) -> Healed {
         let were_lost = self.rates.lost > 0 || self.keeping.was_put_back;
         self.rates = Rates::default();

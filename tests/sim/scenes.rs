@@ -1,4 +1,4 @@
-//! Faults that were met, and what is promised of rare happenings, each as the few happenings that show it.
+//! Faults that were found, and promises about rare happenings: each as the few happenings that show it.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -33,7 +33,7 @@ pub fn at(at_secs: u64, happening: Happening) -> (u64, Happening) {
     (at_secs * 1000, happening)
 }
 
-/// The scene keeps the promises, from a healing at `ends_secs` on. Returns what happened.
+/// Checks that the promises hold in this scene, which is healed at `ends_secs`. Returns what happened.
 pub fn holds(setting: Setting, ends_secs: u64, happenings: Vec<(u64, Happening)>) -> Tally {
     holds_with(setting, ends_secs, happenings, 0)
 }
@@ -44,12 +44,12 @@ pub fn holds_with(setting: Setting, ends_secs: u64, happenings: Vec<(u64, Happen
     outcome.tally
 }
 
-/// Two sinks, and these objects.
+/// A setting without random faults, with two sinks and these objects.
 pub fn quiet(objects: &[Kind]) -> Setting {
     Setting { objects: objects.into(), ..Setting::quiet(2, 0, "") }
 }
 
-/// As a quiet setting, where one call in four fails.
+/// A setting in which one call in four fails.
 fn restless(sinks: usize, objects: usize) -> Setting {
     let quiet = Setting::quiet(sinks, objects, "owe_after = \"30s\"\n");
     Setting { rates: Rates { fail: 250, ..quiet.rates }, ..quiet }
@@ -78,7 +78,7 @@ fn in_the_simulation_a_record_that_vanished_while_one_sink_was_away_reaches_it_w
     let happenings = vec![
         write(2, 0, APPEND),
         refuses(10, 1, 60),
-        // The sink is found not to take events by another object.
+        // Through another object, the collector notices that the sink takes no events.
         write(11, 1, APPEND),
         write(30, 0, APPEND),
         write(40, 0, Change::Shrink(3)),
@@ -99,7 +99,7 @@ fn in_the_simulation_an_old_notification_does_not_settle_a_later_version_that_a_
 
 #[test]
 fn in_the_simulation_a_gone_object_with_more_messages_than_its_feeds_share_is_given_up() {
-    // Where nothing may be written into a backlog, messages past the share of a feed are put off.
+    // With `owe_after = "never"` there is no backlog, so messages past a feed's share are put off.
     let setting = Setting { held_max: 10, ..Setting::quiet(1, 1, "owe_after = \"never\"\n") };
     let setting = Setting { objects: vec![Kind::Lines, Kind::Beside], ..setting };
     let writes = (0..20).map(|turn| (100 + turn, Happening::Write { object: 0, change: APPEND }));
@@ -109,7 +109,7 @@ fn in_the_simulation_a_gone_object_with_more_messages_than_its_feeds_share_is_gi
 
 #[test]
 fn in_the_simulation_a_sink_is_ahead_of_no_store_that_was_not_put_back() {
-    // A record that is none gives a batch without events, of which no receiver hears.
+    // A line that does not decode makes a batch without events, which is not sent to the receiver.
     let happenings = vec![
         write(2, 0, APPEND),
         write(10, 0, Change::Garbled),
@@ -131,7 +131,7 @@ fn in_the_simulation_every_form_is_delivered_once_whatever_is_done_to_its_object
     let mut happenings: Vec<_> = writes.collect();
     happenings.sort_by_key(|(at_ms, _)| *at_ms);
     let tally = holds(quiet(&kinds), 700, happenings);
-    // Two appends of 5 lines to four objects, and 9 rows, for two sinks.
+    // Two appends of 5 lines to each of four objects, and 9 rows, for two sinks.
     assert_eq!((tally.events, tally.repeats), (2 * (4 * 10 + 9), BTreeMap::new()));
 }
 
@@ -140,7 +140,7 @@ fn in_the_simulation_an_archived_object_is_delivered_once_it_is_restored() {
     for kind in [Kind::Lines, Kind::Gzip, Kind::Rows, Kind::Shelf] {
         let bucket = kind.bucket();
         let happenings = vec![
-            // It is archived before anyone reads it.
+            // The object is archived before it is first read.
             fails(1, bucket, 60),
             write(2, 0, APPEND),
             at(5, Happening::Archive { object: 0 }),
@@ -207,7 +207,7 @@ fn in_the_simulation_an_older_store_that_is_put_back_loses_nothing_and_tells_whi
         write(100, 0, APPEND),
     ];
     let tally = holds(setting, 120, happenings);
-    // What both sinks had since the copy comes again, and nothing else.
+    // Only what both sinks had after the backup comes again.
     assert_eq!(tally.repeats, BTreeMap::from([("an older store was put back", 2 * (5 + 5 + 9))]));
     assert_eq!(tally.faults["sink is ahead, and that is told"], 1, "one of them knows what it has had");
 }
@@ -252,16 +252,17 @@ fn in_the_simulation_no_feed_waits_for_one_that_is_refused_slow_silent_or_failin
 #[test]
 fn in_the_simulation_no_sink_and_no_message_waits_for_one_whose_batches_gather_for_long() {
     let objects = [Kind::Lines, Kind::Lines, Kind::Gzip, Kind::Rows, Kind::Shelf];
-    // Each line is to be at the first sink within a second, though no feed is at fault.
+    // Naming a bucket at fault, though it has no objects, has the simulator check that each line reaches the first sink
+    // within a second.
     let sinks = vec![Class::Exact.into(), Class::ObjectKey.into()];
-    // Were messages to wait for batches, ten would be held and no further one received.
+    // If messages waited for batches, ten would be held and no further one received.
     let setting = Setting { sinks, at_fault: vec![BESIDE], held_max: 10, ..quiet(&objects) };
     let writes = (0..100).map(|turn| write(2 + turn * 3, turn as usize % 4, APPEND));
     let happenings = writes.chain([write(302, 4, APPEND)]).collect();
     let outcome = play(Plan { setting, happenings, ends_ms: 310_000 }, 0);
     assert!(outcome.is_good(), "{}", outcome.told());
     assert_eq!((outcome.tally.events, outcome.tally.lost), (2 * (75 * 5 + 9 + 5), 0));
-    // A write each three seconds is a batch of its own for the one, and five minutes are about one batch a minute for the other.
+    // For the first sink, each write is a batch of its own. For the second, five minutes make about one batch a minute.
     assert!(outcome.batches[0] > 60 && (5..12).contains(&outcome.batches[1]), "{:?}", outcome.batches);
 }
 
@@ -334,7 +335,7 @@ fn in_the_simulation_events_that_a_receiver_refuses_come_to_it_once_it_is_mended
         let writes = (0..3).map(|object| write(2, object, Change::Append(60)));
         let happenings = writes.chain([
             at(100, Happening::Requeue),
-            // Of one object most records are gone, and another is gone whole.
+            // Most records of one object are gone, and another object is deleted.
             write(200, 0, Change::Shrink(20)),
             write(200, 1, Change::Delete),
             at(300, Happening::Mend),

@@ -1,4 +1,5 @@
-//! How a sink of the simulation is configured: what its receiver knows of what it has had, and how batches flow to it.
+//! The configuration of a simulated sink: what its receiver remembers of what it has had, and how batches are sent to
+//! it.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -9,34 +10,34 @@ use auditferry::testing::sink::Flow;
 use crate::chance::Chance;
 use crate::plan::pick;
 
-/// The most lanes that a sink is given.
+/// The most lanes that a sink may have.
 pub const LANES_MAX: u16 = 3;
 
 const BATCH_BYTES: usize = 1 << 20;
 
-/// How well a receiver knows what it has, and what it takes.
+/// What a receiver remembers of what it has, and what it accepts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Class {
-    /// It knows batches by their ids, takes each once, and says which was the last.
+    /// Recognizes batches by their ids, takes each once, and can name the last one.
     Exact,
-    /// It knows events by their ids, and takes each once.
+    /// Recognizes events by their ids, and takes each once.
     EventId,
-    /// It knows requests by their ids, takes each once, and takes none of too many events.
+    /// Recognizes requests by their ids, takes each once, and rejects requests with too many events.
     RequestKey,
-    /// It has one object for each batch, and what comes again must have the same bytes. Its batches gather for long.
+    /// Keeps one object per batch. A batch that comes again must have the same bytes. Its batches gather for long.
     ObjectKey,
-    /// It takes everything that it is sent.
+    /// Takes everything, repeats included.
     AtLeastOnce,
-    /// The same, but for single events that it does not take before it is mended. Where it is misconfigured, it refuses all
+    /// Takes everything except for some events, which it refuses until it is mended. If misconfigured, it refuses all
     /// events for one reason.
     Picky,
-    /// It says later that it has what it took, and only once. When it restarts, it forgets what it has not said, and half of
-    /// what it has read.
+    /// Acknowledges later what it took, and only once. When it restarts, it forgets the acknowledgements that it has
+    /// not given, and half of what it has read.
     Acknowledging,
 }
 
 impl Class {
-    /// Whether a request that comes again changes nothing.
+    /// Whether a repeated request changes nothing.
     pub fn knows_repeats(self) -> bool {
         matches!(self, Self::Exact | Self::EventId | Self::RequestKey | Self::ObjectKey)
     }
@@ -49,22 +50,22 @@ pub enum Encoding {
     Ocsf,
 }
 
-/// How a sink is configured. A process keeps what it began with.
+/// The configuration of a sink. A running process keeps the one that it began with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SinkSetting {
     pub class: Class,
     pub lanes: u16,
     pub in_flight: u16,
     pub window: u16,
-    /// A request has so many events; all of a batch where there is no such limit.
+    /// The most events of a request. `None`: a request has all events of its batch.
     pub request_events: Option<u32>,
     pub acknowledged_within: Duration,
-    /// Until it is healed, some requests are acknowledged later than anybody waits for.
+    /// Whether, until the healing, some requests are acknowledged later than the sink waits.
     pub is_slow: bool,
     pub encoding: Encoding,
 }
 
-/// One batch whole after the other.
+/// One batch at a time, each sent whole.
 impl From<Class> for SinkSetting {
     fn from(class: Class) -> Self {
         Self {
@@ -81,7 +82,7 @@ impl From<Class> for SinkSetting {
 }
 
 impl SinkSetting {
-    /// Of a class that knows all of what it has had if this one does.
+    /// Draws a class that recognizes all repeats if this one does.
     pub fn draw(chance: &mut Chance, class: Class) -> Self {
         let class = match class {
             Class::Exact => {
@@ -94,7 +95,7 @@ impl SinkSetting {
             .changed(chance)
     }
 
-    /// As an operator changes it.
+    /// The setting after an operator has changed it.
     pub fn changed(self, chance: &mut Chance) -> Self {
         Self {
             lanes: 1 + chance.below(usize::from(LANES_MAX)) as u16,
@@ -106,7 +107,7 @@ impl SinkSetting {
         }
     }
 
-    /// How long the first event of a batch waits for others, where that is longer than anybody waits for it.
+    /// How long the first event of a batch waits for others, if that is longer than jobs wait for a sink.
     pub fn gathers_for(&self) -> Option<Duration> {
         (self.class == Class::ObjectKey).then_some(Duration::from_secs(60))
     }
@@ -127,13 +128,13 @@ impl SinkSetting {
         }
     }
 
-    /// Its table.
+    /// Writes the sink's table of the configuration file.
     pub fn write(&self, text: &mut String, name: &str) {
         let encoding = match self.encoding {
             Encoding::Raw => "name = \"raw\", envelope = true",
             Encoding::Ocsf => "name = \"ocsf\", raw_data = true",
         };
-        // Its kind is the simulation's own; what all kinds have in common is read as it is written.
+        // The kind is replaced by the simulation's own; only the keys that all kinds share are read from here.
         let _ =
             writeln!(text, "[sink.{name}]\ntype = \"file\"\npath = \"/nowhere/{name}\"\nencoding = {{ {encoding} }}");
     }

@@ -1,27 +1,27 @@
-//! What happened in a run, counted.
+//! Counts what happened in a run.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 type Counts = BTreeMap<&'static str, u64>;
 
-/// What happened in one seed, or in many.
+/// Counts of one seed, or of many.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Tally {
     pub seeds: u64,
-    /// Of those, how many were run twice and went the same way.
+    /// Seeds that were run twice, with equal results.
     pub twice: u64,
-    /// Ends of the process.
+    /// How often the process ended, by cause.
     pub ends: Counts,
     pub faults: Counts,
-    /// Events that receivers took, repeats included.
+    /// Events that receivers took, including repeats.
     pub events: u64,
-    /// Records that a sink had not had an hour after the healing.
+    /// Records that sinks still lacked an hour after the healing.
     pub lost: u64,
     pub repeats: Counts,
     /// The longest time from the healing until the world came to rest.
     pub quiet_ms: u64,
-    /// The longest time from a write to its delivery, in a feed beside one at fault.
+    /// The longest time from a write to its delivery, in feeds without faults beside feeds with faults.
     pub delay_ms: u64,
     pub simulated_ms: u64,
 }

@@ -1,4 +1,4 @@
-//! The bytes of a version on their way: in pieces, slowly, cut, or never coming to an end.
+//! The body of a version while it is read: in pieces, slowly, cut off, or never ending.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use bytes::Bytes;
 use crate::world::place::{Mode, Place, TIMEOUT, unavailable};
 use crate::world::{State, World};
 
-/// How long a slow place takes for a byte.
+/// The time that a slow place takes for one byte.
 const BYTE_TIME: Duration = Duration::from_secs(1);
 
-/// A body on its way.
+/// A body that is being read.
 #[derive(Debug)]
 pub struct Coming {
     world: World,
@@ -21,9 +21,9 @@ pub struct Coming {
     index: usize,
     bytes: Bytes,
     chunk_bytes: usize,
-    /// How long each chunk takes.
+    /// The time that each chunk takes.
     each: Duration,
-    /// Where it breaks off, and whether only after everyone has waited for more.
+    /// The offset at which the body breaks off, and whether it first sends nothing until the reader's timeout.
     breaks_at: Option<(usize, bool)>,
     at: usize,
     is_over: bool,
@@ -46,7 +46,7 @@ impl Coming {
     async fn chunk(&mut self) -> Result<Option<Bytes>, ReadError> {
         self.world.gate("body").await.map_err(|_| unavailable(&self.object, "the connection was reset"))?;
         if self.world.state().rates.body == 0 {
-            // The world is healed, and what was on its way with it.
+            // The world is healed, and so are bodies that were being read.
             (self.each, self.breaks_at, self.chunk_bytes) = (Duration::ZERO, None, self.bytes.len().max(1));
         }
         let is_slow = self.world.state().mode_of_place(self.key.0) == Mode::Slow;
@@ -97,8 +97,8 @@ impl Drop for Coming {
 }
 
 impl State {
-    /// One more body is open: no more than there may be jobs, one for each sink that completes a batch, and for each feed
-    /// one whose bytes come slowly.
+    /// Counts an open body. There may be one for each job, one for each sink that completes a batch, and one slow one
+    /// for each feed.
     fn opens_body(&mut self) {
         self.bodies += 1;
         let (feeds, sinks) = (self.setting.buckets().len(), self.setting.sinks.len());

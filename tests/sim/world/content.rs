@@ -1,4 +1,4 @@
-//! What objects hold: records, one a line, and the bytes that a place stores of them.
+//! The content of objects: records, one a line, and the bytes that a place stores of them.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -25,18 +25,18 @@ pub enum Form {
 /// How the stored bytes are damaged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Damage {
-    /// The bytes begin as they should, and nothing else is right.
+    /// Only the first bytes are right.
     Noise,
-    /// The end is missing: of a Parquet file, its footer.
+    /// The end is missing. In a Parquet file, this damages the footer.
     Cut,
-    /// A bit is wrong at the end: in the checksum, or in the footer.
+    /// A bit near the end is wrong: in the checksum, or in the footer.
     Flipped,
 }
 
-/// A line longer than this is too long where the setting limits lines.
+/// Lines longer than this are too long in settings that limit lines.
 pub const LINE_BYTES_MAX: usize = 1024;
 
-/// What a line begins with that is no record.
+/// The beginning of lines that do not decode.
 const GARBLED: &str = "{\"garbled\":";
 
 /// The columns of a Parquet file.
@@ -52,7 +52,7 @@ pub fn long(n: u64) -> String {
     record(n).replace(&format!("\"c{n}\""), &format!("\"c{n}{}\"", "x".repeat(LINE_BYTES_MAX)))
 }
 
-/// The `n`th line that is no record.
+/// The `n`th line that does not decode.
 pub fn garbled(n: u64) -> String {
     format!("{GARBLED}{n}")
 }
@@ -61,7 +61,7 @@ pub fn is_garbled(line: &str) -> bool {
     line.starts_with(GARBLED)
 }
 
-/// Whether the line goes to the quarantine for its length where the setting limits lines.
+/// Whether the line is too long, and quarantined in settings that limit lines.
 pub fn is_long(line: &str) -> bool {
     line.len() > LINE_BYTES_MAX
 }

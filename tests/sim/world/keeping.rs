@@ -1,4 +1,4 @@
-//! What an operator does with the store: copies it, puts a copy back, has what is in quarantine tried again.
+//! An operator's work on the store: backs it up, puts a backup back, requeues the quarantine.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,27 +14,27 @@ use crate::sink::LANES_MAX;
 use crate::world::State;
 use crate::world::received::Received;
 
-/// A store has one file while no process runs.
+/// The only file of a store while no process runs.
 const DATABASE: &str = "checkpoints.sqlite";
 
-/// The directory of a run, and what is kept there besides the store.
+/// The directory of a run, with the store and its backups.
 pub struct Keeping {
     directory: PathBuf,
     copies: usize,
     last: Option<Copy>,
-    /// The last copy is put back before the next process begins.
+    /// Whether the last backup is to be put back before the next process begins.
     is_put_back: bool,
-    /// It was, once at least.
+    /// Whether a backup was put back at least once.
     pub was_put_back: bool,
 }
 
-/// A copy of the store, and what was so when it was made.
+/// A backup of the store, and the state of the world when it was made.
 struct Copy {
     path: PathBuf,
-    /// How many requests each receiver had read, and which batches were sealed and not committed.
+    /// How many requests each receiver had read, and which batches were sealed but not committed.
     requests: Vec<usize>,
     sealed: BTreeSet<Box<str>>,
-    /// Of each object, which versions were answered, and how many had been there when it was missed.
+    /// For each object: which versions were answered, and [`Object::missed`](crate::world::place::Object::missed).
     answered: BTreeMap<(&'static str, String), (Vec<bool>, usize)>,
 }
 
@@ -49,13 +49,13 @@ impl Keeping {
 }
 
 impl State {
-    /// Copies the store as it stands now.
+    /// Backs up the store as it is now.
     pub fn back_up(&mut self) {
         self.keeping.copies += 1;
         let directory = self.keeping.directory.join(format!("copy-{}", self.keeping.copies));
         let path = match back_up(&self.keeping.state_dir(), &directory) {
             Ok(path) => path,
-            // Nothing was written yet, or the disk is full.
+            // The store is still empty, or the disk is full.
             Err(error) => return self.note(format!("no copy: {error}")),
         };
         let requests = self.received.iter().map(Received::requests).collect();
@@ -67,7 +67,7 @@ impl State {
         self.keeping.last = Some(Copy { path, requests, sealed, answered: answered.collect() });
     }
 
-    /// The process ends, and the last copy is put back before the next begins.
+    /// Ends the process, and has the last backup put back before the next one begins.
     pub fn will_put_back(&mut self) {
         if self.keeping.last.is_some() {
             self.keeping.is_put_back = true;
@@ -75,7 +75,7 @@ impl State {
         }
     }
 
-    /// Puts the last copy back, if that is to be done. No process runs.
+    /// Puts the last backup back, if that was asked for. No process may run.
     pub fn put_back(&mut self) {
         let (true, Some(copy)) = (std::mem::take(&mut self.keeping.is_put_back), self.keeping.last.take()) else {
             return;
@@ -101,9 +101,9 @@ impl State {
         self.keeping.last = Some(copy);
     }
 
-    /// All that is in quarantine is to be tried again.
+    /// Requeues all entries of the quarantine.
     pub fn requeue(&mut self) {
-        // A store that is full refuses that too.
+        // A full store refuses this, too.
         let Ok(mut quarantine) = Inspection::change(&self.keeping.state_dir()) else { return };
         let ids = quarantine.page(&Selection::default(), 0).unwrap();
         if ids.is_empty() {
@@ -117,7 +117,7 @@ impl State {
         self.note(told);
     }
 
-    /// Whether a version of the object is in quarantine.
+    /// Whether a version of the object is in quarantine as a whole.
     pub fn is_quarantined(&self, key: &(&'static str, String)) -> bool {
         let quarantine = Inspection::look(&self.keeping.state_dir()).unwrap();
         let (entries, _) = quarantine.newest(&Selection::default(), 10_000).unwrap();
@@ -127,18 +127,18 @@ impl State {
     }
 }
 
-/// A sink's lanes, as many as it may have.
+/// All lanes that a sink may have.
 pub fn lanes(sink: usize) -> impl Iterator<Item = Lane> {
     (0..LANES_MAX).map(move |number| Lane { sink: sink_name(sink).into(), number })
 }
 
-/// The batches of so many sinks that are sealed and not committed.
+/// The ids of batches of the first `sinks` sinks that are sealed but not committed.
 fn sealed(store: &Store, sinks: usize) -> BTreeSet<Box<str>> {
     let sealed = (0..sinks).flat_map(lanes).flat_map(|lane| at_once(store.positions.sealed(&lane)));
     sealed.map(|sealed| sealed.manifest().id.clone()).collect()
 }
 
-/// The sinks whose receiver has had a batch that this store does not know.
+/// The sinks whose receiver has a batch that this store does not know.
 pub fn ahead(state: &State, store: &Store) -> BTreeSet<usize> {
     let is_ahead = |sink: &usize| {
         let lane = Lane::only(Arc::from(sink_name(*sink)));

@@ -1,4 +1,4 @@
-//! Everything outside of the collector, in memory: what is there, and the gates that every call to it passes.
+//! Everything outside the collector, in memory: the state of the world, and the gates that every call to it passes.
 
 pub mod body;
 pub mod content;
@@ -26,18 +26,18 @@ use crate::world::place::Object;
 use crate::world::queue::Messages;
 use crate::world::received::Received;
 
-/// When the wall clock says that a run begins: 1 January 2026.
+/// The wall clock at the beginning of a run: 1 January 2026.
 const BEGINS_MS: i64 = 1_767_225_600_000;
 
-/// So many gates in one run, and as many more each second, and it spins.
+/// The gates that a run may pass, and how many more each simulated second. A collector that passes more is spinning.
 const GATES_MAX: u64 = 400_000;
 const GATES_PER_SEC: u64 = 5;
 
-/// How long a record may take from its write to each sink where nothing is at fault but the buckets of other feeds: core.md,
-/// section 5, has a second. All of it is spent in waits that are there for everyone, such as those for a batch to fill.
+/// How long a record may take from its write to each sink if only buckets of other feeds have faults: core.md, section
+/// 5, allows a second. All of this time is waiting that happens without faults too, such as for a batch to fill.
 const DELAY_MAX_MS: u64 = 1000;
 
-/// How much of a trace is kept to be shown; `AUDITFERRY_TRACE` says otherwise.
+/// How many lines of the trace are kept, unless `AUDITFERRY_TRACE` says otherwise.
 const TRACE_LINES: usize = 60;
 
 /// The world. Cheap to clone.
@@ -50,12 +50,12 @@ impl std::fmt::Debug for World {
     }
 }
 
-/// The world, for who does not hold it.
+/// A weak reference to the world.
 #[derive(Clone)]
 pub struct Seen(Weak<Mutex<State>>);
 
 impl Seen {
-    /// The collector logs a line.
+    /// Takes a line of the collector's log.
     pub fn logged(&self, line: &str) {
         if let Some(state) = self.0.upgrade() {
             let mut state = state.lock().unwrap();
@@ -75,43 +75,43 @@ impl Seen {
     }
 }
 
-/// What the world holds, and what of it was seen to be wrong.
+/// The state of the world, and the violations that were found.
 pub struct State {
     pub setting: Setting,
     pub chance: Chance,
-    /// What goes wrong now; nothing once the world is healed.
+    /// The current rates of faults: none once the world is healed.
     pub rates: Rates,
     pub is_healed: bool,
     pub objects: BTreeMap<(&'static str, String), Object>,
     pub messages: Messages,
     pub received: Vec<Received>,
-    /// How buckets are served, and until when.
+    /// How buckets are served, and until when in milliseconds.
     pub places: BTreeMap<&'static str, (place::Mode, u64)>,
-    /// How many bodies are open.
+    /// The number of open bodies.
     pub bodies: usize,
-    /// When each line was written that is delivered without a delay.
+    /// The time at which each line was written, for lines that must be delivered without delay.
     pub born: BTreeMap<String, u64>,
-    /// Sinks that are ahead of the store, and of which nobody was told yet.
+    /// Sinks that are ahead of the store, and not yet reported by the collector.
     pub ahead: BTreeSet<usize>,
-    /// What an operator does with the store.
+    /// The operator's work on the store.
     pub keeping: Keeping,
     pub tally: Tally,
-    /// The store of the process that runs, and how many bytes of each sink's lanes may be under way in it.
+    /// The store of the running process, and the bytes that each lane of a sink may have under way, by sink.
     pub store: Option<Store>,
     pub shares: Vec<usize>,
     pub full_until_ms: u64,
     pub jump_ms: i64,
     pub last_get_ms: u64,
     pub written: u64,
-    /// The process that runs: its number, and when it began.
+    /// The number of the running process, and when it began.
     pub process: u32,
     began: Option<Instant>,
     began_ms: u64,
     ended: bool,
-    /// The process ends at the gate that is so many away.
+    /// The process ends after this many more gates.
     pub kill_in: Option<u64>,
     end: Arc<Notify>,
-    /// Somebody waits for a message.
+    /// Notified when a message arrives.
     pub arrived: Arc<Notify>,
     gates: u64,
     pub violations: Vec<String>,
@@ -165,17 +165,17 @@ impl World {
         self.0.lock().unwrap()
     }
 
-    /// The world as it is seen by who may outlive it.
+    /// A weak reference to the world, for what may outlive it.
     pub fn seen(&self) -> Seen {
         Seen(Arc::downgrade(&self.0))
     }
 
-    /// How many hold the world: one, while no process runs.
+    /// The number of references to the world. One while no process runs.
     pub fn holders(&self) -> usize {
         Arc::strong_count(&self.0)
     }
 
-    /// A process begins. To be called within its runtime.
+    /// Begins a process. To be called within its runtime.
     pub fn begin(&self, store: Store, shares: Vec<usize>) {
         let mut state = self.state();
         state.shares = shares;
@@ -194,7 +194,7 @@ impl World {
         state.note("the process begins");
     }
 
-    /// The process has ended, and its runtime is about to go.
+    /// Notes the end of the process, before its runtime is dropped.
     pub fn ends(&self) {
         let mut state = self.state();
         let now_ms = state.now_ms();
@@ -210,7 +210,7 @@ impl World {
         end.notified().await;
     }
 
-    /// Passed before and after every call. Once the process has ended nothing passes any more.
+    /// Passed before and after every call. Never returns once the process has ended.
     pub async fn gate(&self, call: &str) -> Result<(), Failed> {
         let Some((wait, fails)) = self.state().pass(call) else { return std::future::pending().await };
         match wait {
@@ -226,7 +226,7 @@ impl World {
     }
 }
 
-/// What a gate has whoever passes it wait for.
+/// How long a call waits at a gate.
 enum Wait {
     No,
     Others,
@@ -240,12 +240,12 @@ impl State {
         self.began_ms + since
     }
 
-    /// Time passes while no process runs.
+    /// Lets time pass while no process runs.
     pub fn pass_ms(&mut self, ms: u64) {
         self.began_ms += ms;
     }
 
-    /// What the wall clock shows.
+    /// The time of the wall clock, in milliseconds since the epoch.
     pub fn wall_ms(&self) -> i64 {
         BEGINS_MS + self.now_ms() as i64 + self.jump_ms
     }
@@ -265,7 +265,7 @@ impl State {
         self.violations.push(what);
     }
 
-    /// A record came so long after its write, where it should come at once.
+    /// Notes the delay from a record's write to its delivery, where it must have none.
     fn delivered_late(&mut self, late_ms: u64) {
         self.tally.delay_ms = self.tally.delay_ms.max(late_ms);
         if late_ms > DELAY_MAX_MS {
@@ -281,19 +281,19 @@ impl State {
         self.digest.finalize()
     }
 
-    /// With a chance of so many in 1000.
+    /// True with a chance of `rate` in 1000.
     pub fn happens(&mut self, rate: usize) -> bool {
         rate > 0 && self.chance.below(1000) < rate
     }
 
-    /// Something of the world is asked for, as long as a process runs.
+    /// Notes a call of the collector. It is a violation while no process runs.
     pub fn is_asked(&mut self, call: &str) {
         if self.began.is_none() {
             self.violate(format!("{call} is asked for while no process runs"));
         }
     }
 
-    /// How the call passes; it does not where the process has ended, or ends here.
+    /// Decides how a call passes the gate. `None` if the process has ended, or ends here.
     fn pass(&mut self, call: &str) -> Option<(Wait, bool)> {
         self.is_asked(call);
         if self.ended {

@@ -1,4 +1,4 @@
-//! Objects with versions, as S3 has them: a read goes on with the version that it began.
+//! Objects with versions, as in S3: a read continues with the version that it began with.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::plan::SHELF;
 use crate::world::body::Coming;
 use crate::world::{State, World};
 
-/// After so long a client gives up on what is never answered.
+/// How long a client waits for an answer.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How a bucket is served.
@@ -26,9 +26,9 @@ pub enum Mode {
     Refuses,
     /// 503.
     Fails,
-    /// It takes requests and never answers.
+    /// Takes requests and never answers.
     Silent,
-    /// Bodies come at a byte a second.
+    /// Sends bodies at a byte a second.
     Slow,
 }
 
@@ -48,15 +48,15 @@ impl Mode {
     }
 }
 
-/// One object's whole past.
+/// The whole history of one object.
 #[derive(Default)]
 pub struct Object {
     pub versions: Vec<Written>,
-    /// Whether the last version is there; else it was deleted.
+    /// Whether the last version exists. If not, it was deleted.
     pub is_there: bool,
-    /// The last version can be read only once it is restored.
+    /// Whether the last version must be restored before it can be read.
     pub is_archived: bool,
-    /// How many versions there were when it was last said not to be there.
+    /// How many versions there had been when a reader was last told that the object does not exist.
     pub missed: usize,
 }
 
@@ -67,19 +67,19 @@ pub struct Written {
     pub etag: Box<str>,
     pub written_ms: i64,
     pub is_damaged: bool,
-    /// A reader had all of it, or was told that it is the version that it knows.
+    /// Whether a reader had all of it, or was told that it is unchanged.
     pub was_answered: bool,
-    /// A reader was told that it is archived, or saw that it is damaged.
+    /// Whether a reader was told that it is archived, or saw that it is damaged.
     pub was_unreadable: bool,
 }
 
 impl Object {
-    /// The lines that its source knows.
+    /// The lines of the object's current content.
     pub fn lines(&self) -> &[String] {
         self.versions.last().filter(|_| self.is_there).map_or(&[], |written| &written.lines)
     }
 
-    /// The lines that a reader can have.
+    /// The lines that a reader can get now.
     pub fn readable(&self) -> &[String] {
         if self.is_unreadable() { &[] } else { self.lines() }
     }
@@ -107,7 +107,7 @@ pub struct Place {
     pub bucket: &'static str,
 }
 
-/// The version that is read, if the condition is met.
+/// The answer to a read: the current version, unless the condition excludes it.
 enum Current {
     Unchanged,
     Version { index: usize, version: Version, bytes: Bytes },
@@ -118,7 +118,7 @@ impl Place {
         (self.bucket, object.key.to_string())
     }
 
-    /// The request arrives, if the place is served.
+    /// Waits for the request to arrive. Fails if the place is not served.
     async fn arrive(&self, call: &str, object: &ObjectId) -> Result<(), ReadError> {
         self.world.gate(call).await.map_err(|_| unavailable(object, "503"))?;
         let (object, kind) = (object.clone(), FaultKind::Denied);
@@ -211,7 +211,7 @@ impl MemoryPlace for Place {
             Ok(match found {
                 Current::Unchanged => Reading::Unchanged,
                 Current::Version { index, version, bytes } => {
-                    // A reader of ranges needs only some of them to have all that there is.
+                    // A reader of ranges need not fetch all of them to have read everything.
                     self.world.state().was_read(&self.key(object), index);
                     let size = version.size_bytes;
                     let (start, end) = match range {
@@ -276,8 +276,8 @@ fn change(bucket: &str, key: &str, object: &Object) -> Option<ObjectChange> {
 }
 
 impl State {
-    /// The entity tag of a version: of its content in a bucket, as S3 has it, and another each time on the shelf, as a
-    /// file's is.
+    /// The entity tag of a version. In a bucket it is a hash of the content, as in S3. On the shelf it is new with each
+    /// write, as for a file.
     pub fn etag_of(&self, bucket: &str, bytes: &[u8]) -> Box<str> {
         let mut hasher = blake3::Hasher::new();
         hasher.update(bytes);
@@ -287,7 +287,7 @@ impl State {
         hasher.finalize().to_hex()[..32].into()
     }
 
-    /// A reader has had all of a version.
+    /// Notes that a reader has had all of a version.
     pub fn was_read(&mut self, key: &(&'static str, String), index: usize) {
         if let Some(object) = self.objects.get_mut(key) {
             object.versions[index].was_answered = true;

@@ -1,4 +1,5 @@
-//! A queue as SQS is one: what is received is hidden for a while, comes again unless it is deleted, and may come again then.
+//! A queue like SQS: a received message is hidden for a while, and comes again unless it is deleted, and sometimes even
+//! then.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,17 +23,17 @@ pub struct Messages {
 #[derive(Clone, Debug)]
 pub struct Sent {
     body: String,
-    /// The object and the version that it truly tells of.
+    /// The object and version that a genuine message is about.
     pub of: Option<((&'static str, String), usize)>,
-    /// When it can be received.
+    /// From when on it can be received, in milliseconds.
     pub visible_ms: u64,
     sent_ms: i64,
     receives: u32,
-    /// The process has it, and has not given it back or asked for its deletion.
+    /// Whether the process has it, and has neither given it back nor asked for its deletion.
     pub is_held: bool,
 }
 
-/// The way to the queue.
+/// The collector's access to the queue.
 #[derive(Clone)]
 pub struct EventQueue {
     pub world: World,
@@ -44,7 +45,7 @@ impl EventQueue {
         QueueError::Unavailable { queue, kind: FaultKind::Unavailable, reason }
     }
 
-    /// Up to so many messages that are visible now.
+    /// Receives up to `max` messages that are visible now.
     fn take(&self, max: usize) -> Vec<Message> {
         let mut state = self.world.state();
         let (now_ms, visible_ms) = (state.now_ms(), state.setting.visibility_secs * 1000);
@@ -77,7 +78,7 @@ impl EventQueue {
         taken
     }
 
-    /// What becomes of each message that is ours still.
+    /// Applies `what` to each message whose handle is still valid.
     fn each(&self, handles: &[ReceiptHandle], mut what: impl FnMut(&mut State, u64)) -> Vec<Outcome> {
         let mut state = self.world.state();
         let now_ms = state.now_ms();
@@ -176,7 +177,7 @@ impl Queue for EventQueue {
 }
 
 impl State {
-    /// Tells the queue of an object's last version.
+    /// Sends a notification of the object's last version, unless it is lost.
     pub fn notify(&mut self, object: &(&'static str, String)) {
         let Some(last) = self.objects.get(object).and_then(|found| found.versions.len().checked_sub(1)) else { return };
         if self.happens(self.rates.lost) {
@@ -192,12 +193,12 @@ impl State {
         (0..copies).for_each(|_| self.tell(object, last));
     }
 
-    /// Tells the queue of a version.
+    /// Sends a notification of a version.
     pub fn tell(&mut self, object: &(&'static str, String), version: usize) {
         self.tell_of("ObjectCreated:Put", object, version);
     }
 
-    /// Tells the queue that something happened to a version.
+    /// Sends a notification of an event of a version.
     pub fn tell_of(&mut self, event: &str, object: &(&'static str, String), version: usize) {
         let etag = self.objects[object].versions[version].etag.clone();
         let body = notification(event, object.0, &object.1, &etag, &format!("{version:016X}"));
@@ -217,12 +218,13 @@ impl State {
         self.arrived.notify_waiters();
     }
 
-    /// When the last message comes again that is not held; those that are held are hidden for a while at most.
+    /// When the last message that is not held becomes visible again. Held messages are hidden for the visibility
+    /// timeout at most.
     pub fn put_off_until_ms(&self) -> u64 {
         self.messages.all.values().filter(|sent| !sent.is_held).map(|sent| sent.visible_ms).max().unwrap_or(0)
     }
 
-    /// The process has these messages.
+    /// Notes that the process holds these messages.
     fn holds(&mut self, received: &[Message]) {
         for message in received {
             let id: u64 = message.id.parse().unwrap();
@@ -236,7 +238,7 @@ impl State {
         }
     }
 
-    /// The process is about to give these messages back, or to delete them.
+    /// Notes that the process is about to give back or delete these messages.
     fn lets_go(&mut self, handles: &[ReceiptHandle]) {
         for handle in handles {
             let id: u64 = handle.0.split_once(' ').unwrap().0.parse().unwrap();
@@ -246,7 +248,7 @@ impl State {
         }
     }
 
-    /// Somebody sends a message that no place would send.
+    /// Sends a message that no place would send.
     pub fn forge(&mut self, object: &(&'static str, String), forgery: Forgery) {
         let etag = format!("{:032x}", self.chance.number());
         let put = |bucket, key| notification("ObjectCreated:Put", bucket, key, &etag, "FFFFFFFFFFFFFFFF");

@@ -1,4 +1,4 @@
-//! What a receiver has had, and which repeats it may see.
+//! What a receiver has had, and which repeats have an excuse.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,39 +7,38 @@ use auditferry::testing::sink::Acknowledgement;
 use crate::sink::{Class, SinkSetting};
 use crate::world::receiver::Mode;
 
-/// A request that fails for so long is sent in halves, and these have ids of their own.
+/// After failing for this long, a request is sent in halves, which have their own ids.
 const FAILS_FOR_MS: u64 = 600_000;
 
 /// What one receiver has had.
 pub struct Received {
     pub class: Class,
-    /// By this it chooses what it refuses.
+    /// Decides which events the receiver refuses.
     seed: u64,
-    /// As long is an acknowledgement waited for.
+    /// How long the sink waits for an acknowledgement, in milliseconds.
     within_ms: u64,
     pub mode: Mode,
     pub until_ms: u64,
     requests: Vec<Taken>,
-    /// The bytes of each batch that something came of, and when that was sent first.
+    /// The hash of each batch of which some request has come, and when the batch was first sent.
     batches: BTreeMap<Box<str>, blake3::Hash>,
     sent_ms: BTreeMap<Box<str>, u64>,
-    /// By the ids that it knows repeats by: of batches, or of requests.
+    /// Requests by the ids of batches or of requests by which the receiver recognizes repeats.
     by_key: BTreeMap<Box<str>, usize>,
-    /// In which request each event came last, where it was not refused since.
+    /// The last request with each event, unless the event was refused since.
     by_event: BTreeMap<String, usize>,
-    /// Each line, and the ids that it came under.
+    /// The event ids under which each line came.
     pub lines: BTreeMap<String, BTreeSet<String>>,
-    /// The same of what it refused.
+    /// The event ids of each line that it refused.
     refused: BTreeMap<String, BTreeSet<String>>,
-    /// Requests of which it has yet to say that it has them, by the numbers that it gave for them; and which restart it was
-    /// that gave these numbers.
+    /// Requests that it has yet to acknowledge, by ticket number; and how often it had restarted when it issued them.
     pending: BTreeMap<u64, usize>,
     generation: u64,
-    /// All numbers that were ever given.
+    /// All tickets ever issued, and their requests.
     tickets: BTreeMap<u64, usize>,
-    /// How many answers each lane of each process was given, of which each is worked on before the next is taken.
+    /// How many answers each lane of each process was given. A lane processes each answer before it takes the next.
     answers: BTreeMap<(u32, u16), u64>,
-    /// Batches that could not be made again: their events come in others.
+    /// Batches that could not be rebuilt. Their events come again in others.
     not_had: BTreeSet<Box<str>>,
 }
 
@@ -47,20 +46,20 @@ pub struct Received {
 pub struct Taken {
     pub request: Box<str>,
     pub batch: Box<str>,
-    /// Of its own events.
+    /// The hash of the request's events.
     pub hash: blake3::Hash,
     pub at_ms: u64,
     pub events: Vec<Event>,
-    /// The collector knows by this answer what became of it last.
+    /// The answer by which the collector last learned what became of it.
     pub answer: Option<Answered>,
-    /// The receiver has it for good from then on, unless it restarts before. Nothing where it has it.
+    /// When the receiver acknowledges it, unless it restarts before. `None` once the receiver has it for good.
     pub pending_until_ms: Option<u64>,
     pub told: Told,
-    /// The store is a copy from before it, and knows nothing of it.
+    /// Whether the store was replaced by an older backup that does not know this request.
     pub is_forgotten: bool,
 }
 
-/// What the collector was told of a request last.
+/// What the receiver last told the collector about a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Told {
     Taken,
@@ -73,7 +72,7 @@ pub struct Event {
     pub line: String,
 }
 
-/// An answer, by its number among those that a lane of a process was given.
+/// An answer, by its number among the answers that this lane of this process was given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Answered {
     process: u32,
@@ -108,14 +107,14 @@ impl Received {
         (self.mode, self.until_ms) = (Mode::Takes, 0);
     }
 
-    /// What was wrong with single events is mended.
+    /// The receiver stops refusing single events.
     pub fn mend(&mut self) {
         if self.class == Class::Picky {
             self.class = Class::AtLeastOnce;
         }
     }
 
-    /// How many copies of a line it has had, repeats aside.
+    /// How many copies of a line it has had, not counting repeats.
     pub fn copies(&self, line: &str) -> u64 {
         self.lines.get(line).map_or(0, |ids| ids.len() as u64)
     }
@@ -126,7 +125,7 @@ impl Received {
         ids.collect::<BTreeSet<_>>().len() as u64
     }
 
-    /// Why it refuses an event, if it does.
+    /// Why it refuses the event. `None` if it takes it.
     pub fn refuses(&self, id: &str) -> Option<&'static str> {
         let is_picked = || blake3::hash(format!("{}/{id}", self.seed).as_bytes()).as_bytes()[0] < 32;
         match (self.class, self.mode) {
@@ -141,7 +140,7 @@ impl Received {
         if self.class == Class::RequestKey && self.seed.is_multiple_of(2) { 4 } else { u32::MAX }
     }
 
-    /// The id that it knows a repeat by.
+    /// The id by which it recognizes a repeat.
     fn key_of<'a>(&self, request: &'a str, batch: &'a str) -> Option<&'a str> {
         match self.class {
             Class::Exact => Some(batch),
@@ -150,34 +149,35 @@ impl Received {
         }
     }
 
-    /// Whether it knows the request, and if so, whether it is as it was.
+    /// `None` if it does not recognize the request; otherwise whether the request has the same bytes as before.
     pub fn recognizes(&self, request: &str, batch: &str, hash: blake3::Hash) -> Option<bool> {
         let known = self.by_key.get(self.key_of(request, batch)?)?;
         Some(self.requests[*known].hash == hash)
     }
 
-    /// Something of a batch is sent, and may not come.
+    /// Notes that a request of a batch is sent, though it may not arrive.
     pub fn is_sent(&mut self, batch: &str, now_ms: u64) {
         self.sent_ms.entry(batch.into()).or_insert(now_ms);
     }
 
-    /// Something of a batch has come. Returns whether its bytes are those that it had before.
+    /// Notes that a request of a batch has come. Returns whether the batch has the same bytes as before.
     pub fn has_come(&mut self, batch: &str, hash: blake3::Hash) -> bool {
         *self.batches.entry(batch.into()).or_insert(hash) == hash
     }
 
-    /// Whether it drops an event that it has had.
+    /// Whether it drops the event, because it has it already.
     pub fn drops(&self, id: &str) -> bool {
         self.class == Class::EventId && self.by_event.contains_key(id)
     }
 
-    /// It refuses an event, whether it took it before or not.
+    /// Notes that it refuses an event, even if it took it before.
     pub fn refuse(&mut self, id: String, line: String) {
         self.by_event.remove(&id);
         self.refused.entry(line).or_default().insert(id);
     }
 
-    /// Why an event comes again that it has had: nothing where it has not. An error where there is no reason.
+    /// The reason for which an event may come again. `None` if it does not come again, and an error if there is no
+    /// reason.
     pub fn repeat(
         &self,
         id: &str,
@@ -189,7 +189,8 @@ impl Received {
         let taken = &self.requests[*self.by_event.get(id)?];
         let was_refused = || self.refused.values().any(|ids| ids.contains(id));
         let reason = self.reason(taken, request, batch, process, now_ms);
-        // It was asked for one by one after others were refused: what became of it is not known, and it is in quarantine.
+        // Events were sent one by one after others had been refused. What became of this one is unknown, so it is in
+        // quarantine.
         let may_be_had = || !self.class.knows_repeats() && taken.answer.is_none() && was_refused();
         Some(reason.or_else(|| may_be_had().then_some("it was refused, and then its reply was lost")).ok_or(()))
     }
@@ -207,7 +208,7 @@ impl Received {
         let sent_ms = self.sent_ms.get(batch).copied().unwrap_or(now_ms);
         match self.class {
             Class::RequestKey | Class::ObjectKey => {
-                // What a request that fails for long is cut into has ids of its own.
+                // The parts of a request that failed for long have their own ids.
                 let is_cut = *taken.request != *request && now_ms >= sent_ms + FAILS_FOR_MS;
                 is_cut.then_some("its request was cut otherwise")
             }
@@ -216,7 +217,7 @@ impl Received {
                 (None, _) => Some("the reply was lost"),
                 (_, Told::Lost) => Some("its acknowledgement was lost"),
                 (_, Told::Pending) if now_ms >= taken.at_ms + self.within_ms => Some("it was not acknowledged in time"),
-                // What a process does last may be unknown to the store when it ends.
+                // When a process ends, its last answer may be unknown to the store.
                 (Some(answer), _) if answer.process < process && self.is_last(answer) => Some("the process ended"),
                 _ => None,
             },
@@ -227,7 +228,7 @@ impl Received {
         self.answers.get(&(answer.process, answer.lane)) == Some(&answer.number)
     }
 
-    /// It has read a request, and has it for good unless it is to be acknowledged.
+    /// Notes a request that it has read. The receiver has it for good unless it acknowledges later.
     pub fn take(&mut self, taken: Taken) {
         let number = self.requests.len();
         if let Some(key) = self.key_of(&taken.request, &taken.batch) {
@@ -247,12 +248,12 @@ impl Received {
         self.requests.push(taken);
     }
 
-    /// What the collector has to ask with about the last request.
+    /// The ticket with which the collector asks about the last request.
     pub fn ticket(&self) -> String {
         format!("{}/{}", self.generation, self.tickets.len() - 1)
     }
 
-    /// A lane's worker is about to hear what became of a request.
+    /// Notes that the lane's worker is about to get the answer to a request.
     pub fn answer(&mut self, request: &str, process: u32, lane: u16) {
         let answer = self.next_answer(process, lane);
         if let Some(taken) = self.requests.iter_mut().rfind(|taken| *taken.request == *request) {
@@ -266,13 +267,13 @@ impl Received {
         Answered { process, lane, number: *number }
     }
 
-    /// What it says of what it gave a ticket for, and the number of the request where it knows that.
+    /// The receiver's answer about a ticket, and the index of the request if the ticket is known.
     pub fn status(&mut self, ticket: &str, now_ms: u64) -> (Acknowledgement, Option<usize>) {
         let Some((generation, ack)) = ticket.split_once('/') else { return (Acknowledgement::Lost, None) };
         let known = ack.parse().ok().and_then(|ack: u64| Some((ack, *self.tickets.get(&ack)?)));
         let Some((ack, number)) = known else { return (Acknowledgement::Lost, None) };
         if generation != self.generation.to_string() {
-            // Some say that they have restarted.
+            // After a restart some receivers answer that the request is lost, and others never acknowledge it.
             let answer = if self.seed.is_multiple_of(3) { Acknowledgement::Lost } else { Acknowledgement::NotYet };
             return (answer, Some(number));
         }
@@ -284,7 +285,7 @@ impl Received {
         (Acknowledgement::Taken, Some(number))
     }
 
-    /// A lane's worker is about to hear what became of these requests.
+    /// Notes that the lane's worker is about to get these answers.
     pub fn acknowledge(&mut self, answers: &[(Acknowledgement, Option<usize>)], process: u32, lane: u16) {
         let number = self.next_answer(process, lane);
         for (answer, request) in answers {
@@ -304,7 +305,7 @@ impl Received {
         }
     }
 
-    /// It restarts: has some of what is pending and not the rest, and knows nothing of either.
+    /// Restarts the receiver. It keeps some of the pending requests and loses the others, and knows neither.
     pub fn restart(&mut self, mut survives: impl FnMut() -> bool) {
         self.generation += 1;
         for number in std::mem::take(&mut self.pending).into_values() {
@@ -320,29 +321,30 @@ impl Received {
         }
     }
 
-    /// How many batches it has had something of.
+    /// The number of batches of which it has read requests.
     pub fn batches(&self) -> usize {
         self.batches.len()
     }
 
-    /// How many requests it has read.
+    /// The number of requests that it has read.
     pub fn requests(&self) -> usize {
         self.requests.len()
     }
 
-    /// The last batch that it has, where it knows that.
+    /// The last batch that it has. `None` if it cannot say.
     pub fn last_batch(&self) -> Option<&str> {
         self.requests.last().filter(|_| self.class == Class::Exact).map(|last| &*last.batch)
     }
 
-    /// A copy of the store is put back that was made when it had read so many requests, and when these batches were sealed.
+    /// Notes that a backup of the store was put back. It was made when the receiver had read `requests` requests and
+    /// the batches `sealed` were sealed.
     pub fn forgotten_since(&mut self, requests: usize, sealed: &BTreeSet<Box<str>>) {
         for (number, taken) in self.requests.iter_mut().enumerate() {
             taken.is_forgotten |= number >= requests || sealed.contains(&taken.batch);
         }
     }
 
-    /// A batch cannot be made again.
+    /// Notes that a batch cannot be rebuilt.
     pub fn is_not_had(&mut self, batch: &str) {
         self.not_had.insert(batch.into());
     }

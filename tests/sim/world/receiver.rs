@@ -1,4 +1,4 @@
-//! Who takes what the sinks deliver: keeps every event, and notices repeats that it has no part in.
+//! The receivers of the sinks: they keep every event, and report repeats that have no excuse.
 
 use std::time::Duration;
 
@@ -12,21 +12,22 @@ use crate::sink::Class;
 use crate::world::received::{Event, Taken, Told};
 use crate::world::{State, World};
 
-/// After so long a sink gives up on a receiver that does not answer.
+/// How long a sink waits for a receiver that does not answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long it takes until a request is acknowledged: mostly not long, and at times longer than anybody waits.
+/// How long a receiver takes to acknowledge a request, in milliseconds. A slow one sometimes takes longer than the sink
+/// waits.
 const ACKNOWLEDGED_MS: [u64; 3] = [0, 300, 2_000];
 const SLOWLY_MS: [u64; 6] = [0, 300, 300, 5_000, 60_000, 3_600_000];
 
-/// How a receiver is.
+/// How a receiver behaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
     Takes,
     Refuses,
     Misconfigured,
     Hangs,
-    /// Takes a batch, and its reply is lost.
+    /// Takes a request, and its reply is lost.
     LosesReplies,
 }
 
@@ -46,10 +47,10 @@ impl Mode {
     }
 }
 
-/// Events by their numbers, and why they are refused.
+/// The numbers of refused events, and the reasons.
 type Refused = Vec<(u32, Box<str>)>;
 
-/// The way to one receiver, by one of its sink's lanes.
+/// Access to one receiver from one of its sink's lanes.
 #[derive(Clone, Debug)]
 pub struct Receiver {
     pub world: World,
@@ -57,7 +58,7 @@ pub struct Receiver {
     pub lane: u16,
 }
 
-/// The event's id and its record, as any of the encodings has them.
+/// The event's id and its record, from any of the encodings.
 fn read(encoded: &[u8]) -> Event {
     let decoded: serde_json::Value = serde_json::from_slice(encoded).unwrap();
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
@@ -77,7 +78,7 @@ impl State {
         received.mode
     }
 
-    /// As many batches are sealed and not committed as the lane's window has room for, and they have room in memory.
+    /// Checks that the sealed batches of a lane do not exceed its window, nor their bytes its share of memory.
     fn look_at_window(&mut self, sink: usize, lane: u16) {
         let Some(store) = &self.store else { return };
         let lane = Lane { sink: sink_name(sink).into(), number: lane };
@@ -89,7 +90,7 @@ impl State {
         }
     }
 
-    /// The receiver has the request now. Returns its answer, where it does not take all of it.
+    /// The receiver takes a request. Returns `None` if it has all events now, and its answer otherwise.
     fn takes(&mut self, sink: usize, lane: u16, request: &Request) -> Option<Delivery> {
         self.look_at_window(sink, lane);
         let (now_ms, batch) = (self.now_ms(), &request.batch);
@@ -140,7 +141,8 @@ impl State {
         Some(Delivery::Partly { taken, refused, after: None })
     }
 
-    /// The receiver reads the events of a request: which it takes, which it refuses and why, and what it did not have.
+    /// The receiver reads the events of a request. Returns which it takes, which it refuses and why, and the events
+    /// that are new to it.
     fn read(&mut self, sink: usize, request: &Request) -> (Selection, Refused, Vec<Event>) {
         let (now_ms, process, born) = (self.now_ms(), self.process, std::mem::take(&mut self.born));
         let (mut late_ms, mut wrong) = (0, None);
@@ -183,7 +185,7 @@ impl State {
         (taken, refused, events)
     }
 
-    /// After how long what is read now is acknowledged, where it is not at once.
+    /// After how many milliseconds a request read now is acknowledged. `None` if it needs no acknowledgement.
     fn acknowledges_in(&mut self, sink: usize) -> Option<u64> {
         (self.received[sink].class == Class::Acknowledging).then(|| {
             let is_slow = self.setting.sinks[sink].is_slow && !self.is_healed;
@@ -191,7 +193,7 @@ impl State {
         })
     }
 
-    /// A receiver restarts.
+    /// Restarts a receiver.
     pub fn restart(&mut self, sink: usize) {
         let Self { received, chance, .. } = self;
         received[sink].restart(|| chance.below(2) == 0);
@@ -204,7 +206,7 @@ fn unavailable(reason: &str) -> DeliveryError {
 }
 
 impl Receiver {
-    /// What comes to the receiver comes in this mode; an error where it does not.
+    /// Waits for a call to reach the receiver, and returns the receiver's mode. Fails if the call does not arrive.
     async fn reach(&self, call: &str) -> Result<Mode, DeliveryError> {
         self.world.gate(call).await.map_err(|_| unavailable("connection refused"))?;
         let mode = self.world.state().mode_of(self.sink);
@@ -223,7 +225,7 @@ impl Receiver {
         Ok(mode)
     }
 
-    /// What the receiver did is answered; an error where the answer is lost.
+    /// Waits for the receiver's answer. Fails if it is lost.
     async fn answer(&self, call: &str, mode: Mode) -> Result<(), DeliveryError> {
         if mode == Mode::LosesReplies {
             return Err(unavailable("the reply was lost"));

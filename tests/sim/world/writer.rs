@@ -1,4 +1,4 @@
-//! Who writes objects: appends, and does whatever else a source may do to them.
+//! The writer of objects: appends to them, and does whatever else a source may do.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::world::content::{Form, garbled, long, row, stored};
 use crate::world::place::Written;
 
 impl State {
-    /// Changes an object as the plan says, and has the queue told.
+    /// Changes an object as planned, and sends the notification.
     pub fn write(&mut self, object: usize, change: &Change) {
         let (key, form) = (self.setting.place_of(object), self.setting.objects[object].form());
         if let Change::Delete = change {
@@ -49,14 +49,14 @@ impl State {
         }
     }
 
-    /// New lines, so many of them.
+    /// Makes `count` new lines.
     fn fresh(&mut self, count: u64, line: fn(u64) -> String) -> Vec<String> {
         let first = self.written * 1000;
         self.written += 1;
         (first..first + count).map(line).collect()
     }
 
-    /// An object that is written once has the same lines for ever.
+    /// The lines of an object that is written once: always the same.
     fn rows(&mut self, key: &(&'static str, String)) -> Vec<String> {
         let first = self.objects.get(key).and_then(|found| found.versions.first()).map(|first| first.lines.clone());
         first.unwrap_or_else(|| self.fresh(9, row))
@@ -100,7 +100,7 @@ impl State {
         lines
     }
 
-    /// The storage class of an object that is there becomes one that must be restored before a read.
+    /// Moves an existing object to a storage class that must be restored before a read.
     pub fn archive(&mut self, object: usize) {
         let key = self.setting.place_of(object);
         let Some(found) = self.objects.get_mut(&key).filter(|found| found.is_there) else { return };
@@ -108,7 +108,7 @@ impl State {
         self.tally.fault("object is archived");
     }
 
-    /// An archived object is restored, and the queue told.
+    /// Restores an archived object, and sends the notification.
     pub fn thaw(&mut self, key: &(&'static str, String)) {
         let Some(found) = self.objects.get_mut(key).filter(|found| found.is_there && found.is_archived) else { return };
         found.is_archived = false;
@@ -120,7 +120,7 @@ impl State {
     }
 }
 
-/// The most of each line that any version had.
+/// For each line, the most copies of it that any version had.
 pub fn most(versions: &[Written]) -> BTreeMap<String, u64> {
     let mut most = BTreeMap::new();
     for version in versions {
