@@ -1,4 +1,5 @@
-//! The rules of the layout, checked: the order of the folders, the size of files and functions, who may touch what.
+//! Checks the rules of the layout: the order of the folders, the size of files and functions, and where certain calls
+//! may be.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,9 +10,9 @@ const FILE_LINES_MAX: usize = 400;
 /// The most lines a function has.
 const FUNCTION_LINES_MAX: usize = 70;
 
-/// What only some places may write, and where they are: a folder, or a file by name.
+/// Texts that only some places may contain, and these places: a folder, or a file by name.
 const PLACES: &[(&[&str], &[&str])] = &[
-    // Who spawns, waits and reads the clock decides what happens when.
+    // Only the collector spawns, waits and reads the clock, and so decides what happens when.
     (&["tokio::spawn(", "JoinSet"], &["src/collector/"]),
     (
         &["spawn_blocking("],
@@ -26,10 +27,10 @@ const PLACES: &[(&[&str], &[&str])] = &[
     // The one thread that owns the connection to the checkpoint store.
     (&["thread::spawn(", "thread::Builder"], &["src/checkpoint/sqlite/writer.rs", "src/collector/"]),
     (&["sleep(", "sleep_until(", "time::interval"], &["src/collector/"]),
-    // Whether credentials have expired is asked by the SDK, which passes no time.
+    // The SDK asks whether credentials have expired without passing the time.
     (&["SystemTime::now", "Timestamp::now", "Zoned::now"], &["src/collector/clock.rs", "src/identity/provider.rs"]),
     (&["Instant::now"], &["src/collector/"]),
-    // A test gives the collector its chances, by a seed.
+    // Tests replace the collector's random numbers by a seed.
     (&["fastrand"], &["src/collector/random.rs"]),
     (&["rusqlite"], &["src/checkpoint/sqlite/"]),
     (&["aws_sdk_s3"], &["src/object/s3", "src/notification/scan.rs", "src/sink/s3/"]),
@@ -42,9 +43,9 @@ const PLACES: &[(&[&str], &[&str])] = &[
     (&["reqwest", "rustls"], &["src/transport/"]),
     (&["clap::"], &["src/cli/"]),
     (&["notify::Watcher", "notify::RecommendedWatcher"], &["src/collector/"]),
-    // Who handles an error logs it.
+    // An error is logged where it is handled.
     (&["tracing::info", "tracing::warn", "tracing::error", "tracing::debug"], &["src/collector/", "src/cli/"]),
-    // A message is deleted in exchange for a proof that it is settled.
+    // Deleting a message takes a proof that it is settled.
     (&[".delete("], &["src/collector/intake/acknowledge.rs"]),
     (&["println!", "print!("], &["src/cli/"]),
 ];
@@ -56,7 +57,7 @@ struct Source {
 }
 
 impl Source {
-    /// What stands before the tests; nothing, where they have a file or a folder of their own.
+    /// The text before the tests. Empty if the tests have a file or folder of their own.
     fn code(&self) -> &str {
         match self.text.find("#[cfg(test)]\nmod tests") {
             _ if self.path.ends_with("/tests.rs") || self.path.contains("/conformance/") => "",
@@ -65,7 +66,7 @@ impl Source {
         }
     }
 
-    /// The lines of the code that are no comments, with their numbers.
+    /// The code's lines that are not comments, with their numbers.
     fn code_lines(&self) -> impl Iterator<Item = (usize, &str)> {
         self.code()
             .lines()
@@ -103,10 +104,10 @@ fn is_import(line: &str) -> bool {
 struct Import {
     /// The number of the line where it begins.
     number: usize,
-    /// What stands before `use`, such as `pub`.
+    /// The text before `use`, such as `pub`.
     visibility: String,
     module: String,
-    /// Each name by its whole path.
+    /// The full path of each imported name.
     paths: Vec<String>,
 }
 
@@ -125,14 +126,14 @@ impl Import {
 }
 
 impl Source {
-    /// The paths that the code writes out in place of importing them, such as `crate::batch::Batch`.
+    /// The paths that the code writes out instead of importing them, such as `crate::batch::Batch`.
     fn written_paths(&self) -> Vec<String> {
         let is_part = |letter: char| letter.is_alphanumeric() || letter == '_' || letter == ':';
         let mut paths = Vec::new();
         for (_, line) in self.code_lines().filter(|(_, line)| !is_import(line)) {
             for root in ["crate::", "self::", "super::"] {
                 for (at, _) in line.match_indices(root) {
-                    // `self::x` within `crate::x::self::y` does not begin a path, and `pub(in crate::x)` uses nothing.
+                    // In `crate::x::self::y`, `self` does not begin a path. `pub(in crate::x)` uses nothing.
                     let begins = line[..at].chars().next_back().is_none_or(|before| !is_part(before));
                     if begins && !line[..at].ends_with("pub(in ") {
                         let path = line[at..].split(|letter| !is_part(letter)).next().unwrap();
@@ -145,7 +146,7 @@ impl Source {
     }
 }
 
-/// The files of `src`, each by the path of its module below `crate`, which has no path itself.
+/// The files of `src` by the path of their module below `crate`. The path of `crate` itself is empty.
 fn modules(sources: &[Source]) -> BTreeMap<String, &Source> {
     let name = |path: &str| {
         let path = path.trim_start_matches("src/").trim_end_matches(".rs");
@@ -155,7 +156,7 @@ fn modules(sources: &[Source]) -> BTreeMap<String, &Source> {
     sources.map(|source| (name(&source.path), source)).collect()
 }
 
-/// The module whose file holds what a path in `module` names; nothing where the path is another crate's.
+/// The module whose file holds the item that `path` names in `module`. `None` if the path is another crate's.
 fn module_of(modules: &BTreeMap<String, &Source>, module: &str, path: &str) -> Option<String> {
     let mut parts: Vec<&str> = module.split("::").filter(|part| !part.is_empty()).collect();
     let mut rest = path.split("::").peekable();
@@ -168,7 +169,7 @@ fn module_of(modules: &BTreeMap<String, &Source>, module: &str, path: &str) -> O
                 parts.pop();
             }
         }
-        // The path of a module of its own, or of another crate.
+        // The path begins with a child module or with another crate.
         first => {
             parts.push(first);
             modules.get(&parts.join("::"))?;
@@ -181,7 +182,7 @@ fn module_of(modules: &BTreeMap<String, &Source>, module: &str, path: &str) -> O
     Some(parts.join("::"))
 }
 
-/// Which modules each module uses. What it gives out of modules of its own is no use of them.
+/// The modules that each module uses. Re-exports of its own modules are not uses.
 fn uses(modules: &BTreeMap<String, &Source>) -> BTreeMap<String, BTreeSet<String>> {
     let of = |(module, source): (&String, &&Source)| {
         let is_below = |other: &String| other.starts_with(&format!("{module}::"));
@@ -197,7 +198,7 @@ fn uses(modules: &BTreeMap<String, &Source>) -> BTreeMap<String, BTreeSet<String
     modules.iter().map(of).collect()
 }
 
-/// What can be reached from a module by one use or more.
+/// The modules that can be reached from a module by one or more uses.
 fn reached<'u>(uses: &'u BTreeMap<String, BTreeSet<String>>, module: &str) -> BTreeSet<&'u str> {
     let mut reached = BTreeSet::new();
     let mut next: Vec<&str> = uses[module].iter().map(String::as_str).collect();
@@ -235,7 +236,7 @@ fn sources(folder: &str) -> Vec<Source> {
         text: std::fs::read_to_string(&path).unwrap(),
         path: path.strip_prefix(root()).unwrap().display().to_string(),
     };
-    // This file writes down what the others may not.
+    // This file contains the texts that others may not.
     files(folder, "rs").into_iter().map(read).filter(|source| source.path != "tests/tidy.rs").collect()
 }
 
@@ -275,7 +276,7 @@ fn no_files_import_each_other_in_a_circle() {
     let mut found = Vec::new();
     for (module, used) in &uses {
         let source = modules[module];
-        // It is in a circle with those that it reaches and that reach it.
+        // The module is in a circle with every module that it reaches and that reaches it.
         let back: Vec<&str> =
             used.iter().map(String::as_str).filter(|other| reached(&uses, other).contains(module.as_str())).collect();
         if !back.is_empty() {
@@ -326,7 +327,7 @@ fn one_seed_decides_all_that_the_collector_does() {
             if line.contains("select!") && !is_biased {
                 found.push(format!("{}:{number}: the branch that is taken is drawn", source.path));
             }
-            // Another order in every process, where one is gone through.
+            // Iterating over these differs between processes.
             if ["HashMap", "HashSet", "RandomState", "std::time::Instant"].iter().any(|refused| line.contains(refused))
             {
                 found.push(format!("{}:{number}: {}", source.path, line.trim()));
@@ -342,7 +343,7 @@ fn what_is_used_of_a_module_is_imported_at_once() {
     for source in sources("src").into_iter().chain(sources("tests")) {
         let mut known = Vec::new();
         for Import { number, visibility, module, .. } in source.imports() {
-            // Modules are imported beside what they hold.
+            // Modules are imported from these roots, on lines of their own.
             let is_root = ["", "crate", "super", "self"].contains(&module.as_str());
             if !is_root && known.contains(&(visibility.clone(), module.clone())) {
                 found.push(format!("{}:{number}: {module}", source.path));
@@ -380,7 +381,7 @@ fn functions_fit_a_screen() {
                 line.strip_prefix(indent)
                     .is_some_and(|rest| rest == "}" || rest.ends_with(';') && !rest.starts_with(' '))
             });
-            // A function in one line ends where it begins.
+            // A function on one line ends where it begins.
             let length = if line.ends_with('}') { 1 } else { end.map_or(0, |end| end + 1) };
             if length > FUNCTION_LINES_MAX {
                 found.push(format!("{}:{}: {name} has {length} lines", source.path, start + 1));
@@ -467,12 +468,12 @@ fn text_of(document: &str) -> String {
     std::fs::read_to_string(root().join(document)).unwrap()
 }
 
-/// What stands in backquotes in a text, blocks of code too.
+/// The texts in backquotes, including code blocks.
 fn quoted(text: &str) -> Vec<String> {
     text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-/// What names a test: `file::name` below tests/it, or the whole path of a file and the name.
+/// The tests that a text names: `file::name` below tests/it, or the full path of a file and the name.
 fn tests_named(text: &str) -> Vec<(String, String)> {
     let whole = |file: &str| match file.ends_with(".rs") {
         true => file.to_owned(),
@@ -487,7 +488,7 @@ fn tests_named(text: &str) -> Vec<(String, String)> {
     named.map(|(file, name)| (whole(file), name.into())).collect()
 }
 
-/// The tests that a text names and that do not exist.
+/// The tests that a text names but that do not exist.
 fn tests_missing(text: &str) -> Vec<String> {
     let exists = |(file, name): &(String, String)| {
         let source = std::fs::read_to_string(root().join(file)).unwrap_or_default();
@@ -508,7 +509,7 @@ fn each_test_that_holds_a_promise_or_an_invariant_exists() {
     none(missing, "each test that a document names is there");
 }
 
-/// Rows of the catalogue are numbered, from 1 to 60 and 3b; those of receivers S1 on.
+/// The rows of the catalogue are numbered from 1 to 60 and 3b. The rows of receivers are numbered from S1.
 #[test]
 fn each_fault_of_the_catalogue_is_held_by_a_test_or_by_seeds() {
     let simulator = text_of("tests/sim/happening.rs") + &text_of("tests/sim/plan.rs");

@@ -1,6 +1,6 @@
-//! Audit log lines, made up but shaped as the documentation says, the same in every run.
+//! Invented audit log lines in the documented forms, the same in every run.
 
-/// Numbers that look random and are the same in every run.
+/// A random generator with a fixed seed.
 struct Dice(u64);
 
 impl Dice {

@@ -1,4 +1,5 @@
-//! Databricks: an object delivered first, overwritten with a tenth more lines, and met again unchanged.
+//! Databricks: an object that is delivered for the first time, overwritten with a tenth more lines, and read again
+//! unchanged.
 
 use std::fs::File;
 use std::io;
@@ -26,7 +27,7 @@ const KEY: &str = "workspaceId=1234567890123456/date=2024-01-15/auditlogs_1.json
 const RECORDS: usize = 5_000;
 const KNOWN: usize = RECORDS / 10 * 9;
 
-/// As the daemon's by default.
+/// The daemon's default limits.
 const LIMITS: Limits = Limits {
     line_bytes_max: 16 << 20,
     inflated_bytes_max: 16 << 30,
@@ -37,10 +38,10 @@ const LIMITS: Limits = Limits {
     entries_per_object: 1000,
 };
 
-/// What the body brings at once.
+/// Bytes of each chunk of the body.
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// What a reading left behind.
+/// The progress and fingerprints after a reading.
 #[derive(Default)]
 struct Known {
     progress: Progress,
@@ -103,7 +104,7 @@ impl Scratch for InMemory {
     }
 }
 
-/// Reads as the collector does, for one sink.
+/// Reads the content like the collector, for one sink.
 fn read(content: &Bytes, known: &Known) -> Known {
     let version = Version {
         etag: "e".into(),

@@ -1,4 +1,4 @@
-//! Lines in memory to events in a sink that counts, as the collector does it; and the yardsticks for lines.
+//! Delivers lines from memory to a sink that only counts events, like the collector; and has the yardsticks for lines.
 
 use auditferry::testing::delta::RecordHash;
 use auditferry::testing::event::{Encoded, Encoder, EncodingName, Namespace, Options, Scope};
@@ -7,10 +7,10 @@ use auditferry::testing::notification::ObjectId;
 use auditferry::testing::records::Record;
 use auditferry::testing::records::lines::{Item, Lines, Start};
 
-/// A batch is taken away when it holds as many bytes.
+/// Batches are dropped at this many bytes.
 pub(crate) const BATCH_BYTES: usize = 1 << 20;
 
-/// What is left out of a delivery, or added to it.
+/// What is delivered, and with which steps.
 #[derive(Clone, Copy)]
 pub(crate) struct Delivery {
     pub(crate) family: &'static str,
@@ -21,7 +21,7 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
-    /// Everything that a first delivery does, to OCSF.
+    /// All steps of a first delivery, with OCSF events.
     pub(crate) fn of(family: &'static str, key: &'static str) -> Self {
         Self { family, key, encoding: EncodingName::Ocsf, options: Options::default(), is_hashed: true }
     }
@@ -38,7 +38,7 @@ impl Delivery {
         Self { options, ..self }
     }
 
-    /// Delivers whole lines.
+    /// Delivers the content's lines. Returns a number that depends on all of the work.
     pub(crate) fn run(self, content: &[u8]) -> u64 {
         let object = ObjectId::new("audit-logs", self.key);
         let family = family::named(self.family).unwrap();
@@ -61,7 +61,7 @@ impl Delivery {
     }
 }
 
-/// Finds each record and names its event, and nothing else: what no delivery can do without.
+/// Only finds each record and computes its event's id: the least that any delivery must do.
 pub(crate) fn name_events(delivery: Delivery, content: &[u8]) -> u64 {
     let object = ObjectId::new("audit-logs", delivery.key);
     let namespace = Namespace::new(delivery.family, Scope::Object(&object));
@@ -89,7 +89,7 @@ pub(crate) fn count_lines(content: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', content).count() as u64
 }
 
-/// Each line to a tree.
+/// Parses each line into a tree of JSON values.
 pub(crate) fn parse_values(content: &[u8]) -> u64 {
     let mut from = 0;
     let mut members = 0;

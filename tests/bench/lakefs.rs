@@ -1,4 +1,4 @@
-//! lakeFS: rows of a Parquet file, beside the Parquet crate's own rows as JSON.
+//! lakeFS: rows of a Parquet file, compared with the Parquet crate's own rows as JSON.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -75,7 +75,7 @@ fn lines(file: &Bytes) -> u64 {
     }
 }
 
-/// As the collector does it, into a sink that counts.
+/// Delivers the file like the collector, to a sink that only counts events.
 fn deliver(file: &Bytes, encoding: Option<EncodingName>) -> u64 {
     let object = ObjectId::new("lakefs-audit-logs", KEY);
     let family = family::named("lakefs").unwrap();
@@ -103,7 +103,7 @@ fn deliver(file: &Bytes, encoding: Option<EncodingName>) -> u64 {
     sunk
 }
 
-/// Rows made up but shaped as the documentation says, the same in every run.
+/// A file of invented rows in the documented form, the same in every run.
 fn file() -> Bytes {
     const TEXTS: [&str; 9] = [
         "data_user",

@@ -1,16 +1,16 @@
-//! Times figures against each other. Each is the best of several rounds in time on a core, and the rounds of all figures
-//! take turns, so that a busy machine slows all of them alike.
+//! Times figures and compares them. A figure is the shortest CPU time of several rounds. The rounds of all figures
+//! alternate, so that a busy machine slows all of them alike.
 
 use std::hint::black_box;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// One thing that is timed: what it is called, and what it does; it returns a number that depends on all of its work.
+/// A function that is timed, and its name. It returns a number that depends on all of its work.
 pub(crate) struct Figure<'f> {
     pub(crate) name: &'static str,
     pub(crate) run: Box<dyn Fn() -> u64 + 'f>,
-    /// How many records it goes through.
+    /// The number of records that it processes.
     pub(crate) records: usize,
     pub(crate) bytes: usize,
 }
@@ -20,13 +20,13 @@ impl<'f> Figure<'f> {
         Self { name, run: Box::new(run), records: 0, bytes: 0 }
     }
 
-    /// A figure that goes through another number of records than the others.
+    /// Sets the records and bytes of a figure that processes other records than its subject's.
     pub(crate) fn of(self, records: usize, bytes: usize) -> Self {
         Self { records, bytes, ..self }
     }
 }
 
-/// What is measured: records of one kind, and the figure that the others are multiples of.
+/// The records of one kind, and the figure that the others are given as multiples of.
 pub(crate) struct Subject {
     pub(crate) title: String,
     pub(crate) records: usize,
@@ -36,7 +36,7 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    /// Times all figures and prints them; returns nanoseconds a record for each.
+    /// Times all figures and prints them. Returns the nanoseconds per record of each.
     pub(crate) fn measure(&self, figures: &[Figure<'_>]) -> Vec<f64> {
         let mut best = vec![Duration::MAX; figures.len()];
         for _ in 0..self.rounds {
@@ -70,7 +70,7 @@ impl Subject {
     }
 }
 
-/// How long this thread has had a core.
+/// The CPU time of this thread.
 fn worked() -> Duration {
     clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap()
 }

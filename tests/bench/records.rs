@@ -1,7 +1,8 @@
-//! How fast each kind of log goes from bytes in memory to OCSF bytes, beside yardsticks measured in the same run.
+//! Measures how fast each kind of log is turned from bytes in memory into OCSF bytes, beside yardsticks of the same
+//! run.
 //!
-//! `cargo bench` measures all of them, `cargo bench -- ydb` one. Absolute numbers differ from machine to machine, ratios
-//! travel.
+//! `cargo bench` measures all families, `cargo bench -- ydb` only one. Compare ratios: absolute numbers differ from
+//! machine to machine.
 
 #![allow(clippy::unwrap_used)]
 
@@ -30,7 +31,7 @@ const ALL: &[(&str, fn())] = &[
 ];
 
 fn main() {
-    // What begins with a dash is cargo's own.
+    // Arguments that begin with a dash are cargo's.
     let named: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     for (name, measure) in ALL {
         if named.is_empty() || named.iter().any(|named| named == name) {

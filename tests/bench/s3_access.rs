@@ -1,4 +1,4 @@
-//! S3 server access logs, beside the regular expression that Hadoop's documentation gives.
+//! S3 server access logs, compared with the regular expression in Hadoop's documentation.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use crate::measure::{Figure, Subject};
 
 const RECORDS: usize = 5_000;
 
-/// "Parsing AWS S3 Logs to extract the referrer header", Hadoop's S3A auditing documentation.
+/// From "Parsing AWS S3 Logs to extract the referrer header" in Hadoop's S3A auditing documentation.
 const DOCUMENTED: &str = r#"(?<owner>[^ ]*) (?<bucket>[^ ]*) (?<timestamp>\[(.*?)\]) (?<remoteip>[^ ]*) (?<requester>[^ ]*) (?<requestid>[^ ]*) (?<operation>[^ ]*) (?<key>[^ ]*) (?<requesturi>(-|"[^"]*")) (?<http>(-|[0-9]*)) (?<awserrorcode>[^ ]*) (?<bytessent>[^ ]*) (?<objectsize>[^ ]*) (?<totaltime>[^ ]*) (?<turnaroundtime>[^ ]*) (?<referrer>(-|"[^"]*")) (?<useragent>(-|"[^"]*")) (?<version>[^ ]*) (?<hostid>[^ ]*) (?<sigv>[^ ]*) (?<cypher>[^ ]*) (?<auth>[^ ]*) (?<endpoint>[^ ]*) (?<tls>[^ ]*)*$"#;
 
 pub(crate) fn measure() {
@@ -39,7 +39,7 @@ pub(crate) fn measure() {
     }
 }
 
-/// Lines of 24 fields, which is as many as the documented expression knows, the same in every run.
+/// Lines of 24 fields, as many as the documented expression has. The same in every run.
 fn content(referrer: bool) -> Vec<u8> {
     const OWNER: &str = "183c9826b45486e485693808f38e2c4071004bf5dfd4c3ab210f0a21a4000000";
     const OPERATIONS: [&str; 5] =

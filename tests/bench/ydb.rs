@@ -1,4 +1,5 @@
-//! YDB: the audit stream as JSON, and both forms of text beside regular expressions that find their labels.
+//! YDB: the audit stream as JSON, and both text forms, which are compared with regular expressions that find their
+//! labels.
 
 use regex::bytes::Regex;
 
@@ -58,7 +59,7 @@ fn measure_text(title: &str, labels: &str, content: &[u8]) {
     ]);
 }
 
-/// Each label of each line, and the value between it and the next.
+/// Finds each label of each line, and the value up to the next label.
 fn found(expression: &Regex, content: &[u8]) -> u64 {
     let mut sum = 0;
     for line in content.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {

@@ -1,4 +1,4 @@
-//! Any text, in what shippers put around a line: as text and as JSON, under each of their members, alone and in lists.
+//! Any text, wrapped as shippers wrap a line: as text and as JSON, under each of their members, alone and in lists.
 #![no_main]
 
 use auditferry::testing::family::Settings;
@@ -14,7 +14,7 @@ const FAMILIES: [(&str, &str); 5] = [
 ];
 
 fuzz_target!(|text: &str| {
-    // The same text is tried as another family's when it is another byte long.
+    // The length of the text selects the family, so that a byte more tries the same text as another family's.
     let (family, key) = FAMILIES[text.len() % FAMILIES.len()];
     let line = serde_json::to_string(text).expect("any text is written as JSON");
     let shipped = [

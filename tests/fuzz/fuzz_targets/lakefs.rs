@@ -15,7 +15,8 @@ use libfuzzer_sys::fuzz_target;
 static QUIET: Once = Once::new();
 
 fuzz_target!(|content: &[u8]| {
-    // The fuzzer's hook ends the process at every panic, and the Parquet decoder's are caught. Ours are not.
+    // The fuzzer's panic hook ends the process at every panic. Panics of the Parquet decoder are caught, so remove the
+    // hook. Panics of this crate still end the process.
     QUIET.call_once(|| drop(std::panic::take_hook()));
     let family = family::named("lakefs").expect("a family of the program's");
     let object = ObjectId::new("b", "year=2025/month=1/day=1/hour=0/a");

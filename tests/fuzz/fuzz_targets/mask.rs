@@ -1,4 +1,4 @@
-//! Any bytes, as a record whose secrets are masked: what is JSON stays JSON, and what is text stays text.
+//! Any bytes, as a record whose secrets are masked: JSON stays JSON, and text stays text.
 #![no_main]
 
 use auditferry::testing::mask::masked;

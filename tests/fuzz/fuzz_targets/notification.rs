@@ -1,4 +1,4 @@
-//! Any text, as the body of a message: it is understood or refused.
+//! Any text, as the body of a message: it is parsed or refused.
 #![no_main]
 
 use auditferry::testing::notification::parse;

@@ -1,4 +1,4 @@
-//! Any bytes, as lines of an access log, with referrers as they are and with some of what they say dropped.
+//! Any bytes, as lines of an access log, with whole referrers and with parts of them redacted.
 #![no_main]
 
 use auditferry::testing::family::Settings;

@@ -1,4 +1,4 @@
-//! What the targets share: bytes go through a family's framing and decoding, as the collector does it.
+//! Shared by the fuzz targets: splits bytes into a family's records and decodes them, like the collector.
 
 use auditferry::testing::delta::RecordHash;
 use auditferry::testing::event::{Column, Columns, Encoded, Encoder, EncodingName, OcsfVersion, Options, Scope};
@@ -6,7 +6,7 @@ use auditferry::testing::family::{self, Context, Settings};
 use auditferry::testing::notification::ObjectId;
 use auditferry::testing::records::lines::{Item, Lines, Start};
 
-/// Every way in which events are written.
+/// Every encoding of events.
 fn encoders() -> Vec<Encoder> {
     let whole = Options { raw_data: true, ..Options::default() };
     let names = [EncodingName::Ecs, EncodingName::Raw];
@@ -19,8 +19,8 @@ fn encoders() -> Vec<Encoder> {
     encoders
 }
 
-/// Reads the content as the family's lines. Every record gives whole events in every encoding, or is refused and leaves
-/// nothing.
+/// Reads the content as the family's lines. Every record must give complete events in every encoding, or be refused and
+/// leave no output.
 pub fn decode_lines(family: &str, key: &str, settings: &Settings, content: &[u8]) {
     let family = family::named(family).expect("a family of the program's");
     let object = ObjectId::new("b", key);
@@ -39,7 +39,7 @@ pub fn decode_lines(family: &str, key: &str, settings: &Settings, content: &[u8]
             for (encoder, encoded) in encoders.iter().zip(&out) {
                 let events = *events.as_ref().unwrap_or(&0) as usize;
                 if matches!(encoder.name(), EncodingName::Raw | EncodingName::Columns) {
-                    // One for each record, of which a line may hold several.
+                    // This encoding has one entry per record, and a line may hold several records.
                     assert!(encoded.ends.len() <= events && encoded.ends.is_empty() == (events == 0));
                 } else {
                     assert_eq!(encoded.ends.len(), events);
