@@ -1,21 +1,22 @@
-//! Secrets of addresses that no name tells: who logs on, before a host, and names whose sign is escaped.
+//! Secrets in addresses that have no name before them: passwords and tokens before a host, and values whose name or
+//! sign is percent-encoded.
 
 use crate::mask::Scan;
 use crate::mask::name::{self, Name};
 use crate::mask::unit::Unit;
 use crate::mask::value::is_random;
 
-/// A token before a host is longer.
+/// The least bytes of a token before a host.
 const TOKEN_MIN: usize = 16;
 
 impl Scan<'_> {
-    /// Whether a colon ends the scheme of an address.
+    /// Whether the colon ends the scheme of an address.
     pub(super) fn is_scheme(&self, colon: usize) -> bool {
         let slash = |at: usize| self.unit(at).filter(|unit| unit.byte == b'/').map(|unit| at + unit.length);
         slash(colon + 1).and_then(slash).is_some()
     }
 
-    /// Masks the password in `https://user:password@host`, or a token that stands there alone. `at` is the colon.
+    /// Masks the password in `https://user:password@host`, or a token in its place. `at` is the colon of the scheme.
     pub(super) fn userinfo(&mut self, at: usize) {
         let slashes = |at: usize| self.unit(at).filter(|unit| unit.byte == b'/').map(|unit| unit.length);
         let Some(colon) = self.unit(at) else { return };
@@ -24,7 +25,7 @@ impl Scan<'_> {
             let Some(length) = slashes(from) else { return };
             from += length;
         }
-        // Mostly it is a host and nothing else.
+        // Mostly there is only a host.
         let rest = &self.bytes[from..];
         let plain = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-')).count();
         if matches!(rest.get(plain), None | Some(b'/' | b'"' | b' ')) {
@@ -57,7 +58,7 @@ impl Scan<'_> {
         }
     }
 
-    /// What an escape says, if it says a sign: of a name, or of an address in an address.
+    /// Handles a percent-encoded `=` or `:`: the sign of a name, or of an address within an address.
     pub(super) fn encoded_sign(&mut self, at: usize) {
         let Some(unit) = self.unit(at).filter(|unit| unit.percent > 0 && matches!(unit.byte, b':' | b'=')) else {
             return;
@@ -68,7 +69,7 @@ impl Scan<'_> {
                 return self.userinfo(at);
             }
         }
-        // A name may have quotes of its own there.
+        // The name may be in percent-encoded quotes.
         let mut end = at;
         if let Some(quote) = Unit::before(self.bytes, at, self.floor)
             .filter(|unit| unit.percent > 0 && matches!(unit.byte, b'"' | b'\''))

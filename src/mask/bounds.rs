@@ -1,19 +1,20 @@
-//! Where what has no quotes ends, and what may stand between a name and its value.
+//! Finds the end of values without quotes, and skips what may be between a name and its value.
 
 use crate::mask::Scan;
 use crate::mask::unit::Unit;
 
-/// Between a name and its value stand a few spaces and comments.
+/// The most spaces and comments between a name and its value.
 pub(super) const SPACES_MAX: usize = 64;
 
-/// A comment between them is no longer.
+/// The most bytes of such a comment.
 const COMMENT_MAX: usize = 256;
 
-/// How far behind a blank the rest of a query's value is looked for.
+/// How many bytes after a blank are searched for the rest of a query.
 const REST_MAX: usize = 64;
 
 impl Scan<'_> {
-    /// Where the first character stands, from there on, that ends a word: one of a few, a quote, or a control character.
+    /// The position, from `from` on, of the first character that ends a word: one for which `ends` is true, a quote, or
+    /// a control character.
     pub(super) fn word_end(&mut self, from: usize, ends: impl Fn(&Unit) -> bool) -> usize {
         let mut at = from;
         while let Some(unit) = self.unit(at) {
@@ -26,22 +27,22 @@ impl Scan<'_> {
         at
     }
 
-    /// What ends a value that has no quotes, whatever it is.
+    /// Whether the character ends a value without quotes, whatever the value is.
     fn ends_any(&self, unit: &Unit, at: usize) -> bool {
         if unit.percent > 0 {
             return false;
         }
         match unit.byte {
             b'"' | b'`' | b'<' | b'>' => true,
-            // It's no end within a word.
+            // An apostrophe within a word is no end.
             b'\'' => !self.bytes.get(at + unit.length).is_some_and(u8::is_ascii_alphanumeric),
             b',' => self.begins_field(at),
             byte => byte < b' ' || unit.is_line_end(),
         }
     }
 
-    /// Where a line ends, or what stands in quotes there. What ends with a comma and a space, or a bracket, is one of several
-    /// on its line.
+    /// The end of the line, or of the quoted text that it is in. Unless `is_whole`, also a comma before a space, or a
+    /// closing bracket: then the line has several values.
     pub(super) fn line_end(&mut self, from: usize, is_whole: bool) -> usize {
         let bytes = self.bytes;
         let mut at = from;
@@ -61,7 +62,7 @@ impl Scan<'_> {
         at
     }
 
-    /// Where the value of a parameter ends that has no quotes.
+    /// The end of a parameter's value without quotes.
     pub(super) fn parameter_end(&mut self, from: usize, sign: Unit) -> usize {
         let mut end = from;
         let mut is_open = false;
@@ -91,7 +92,7 @@ impl Scan<'_> {
         end
     }
 
-    /// Whether a query goes on behind a blank that a client did not escape.
+    /// Whether the query continues after a blank that a client did not escape.
     fn goes_on(&self, at: usize) -> bool {
         let rest = &self.bytes[at..self.bytes.len().min(at + REST_MAX)];
         let Some(length) =
@@ -105,13 +106,13 @@ impl Scan<'_> {
         rest[length] == b'&' && letters > 0 && name.get(letters) == Some(&b'=')
     }
 
-    /// The character that begins there.
+    /// The character that begins at `at`.
     #[inline]
     pub(super) fn unit(&self, at: usize) -> Option<Unit> {
         Unit::at(self.bytes, at)
     }
 
-    /// The place behind white space and comments.
+    /// The position after white space and comments.
     pub(super) fn behind_space(&self, from: usize) -> usize {
         let mut at = from;
         for _ in 0..SPACES_MAX {
@@ -137,14 +138,14 @@ impl Scan<'_> {
         at
     }
 
-    /// So many bytes from there on, at most up to where the text ends that they stand in.
+    /// At most `max` bytes from `at` on, cut at the end of the text that they are in.
     pub(super) fn near(&self, at: usize, max: usize) -> &[u8] {
         let rest = &self.bytes[at.min(self.bytes.len())..self.bytes.len().min(at + max)];
         let ends = |mark: &usize| self.form().is_quoted && !rest[..*mark].ends_with(b"\\");
         memchr::memchr_iter(b'"', rest).find(ends).map_or(rest, |end| &rest[..end])
     }
 
-    /// The place behind blanks.
+    /// The position after blanks.
     pub(super) fn behind_blanks(&self, from: usize) -> usize {
         let mut at = from;
         while let Some(unit) = self.unit(at).filter(|unit| matches!(unit.byte, b' ' | b'\t') && unit.percent == 0) {
@@ -156,7 +157,7 @@ impl Scan<'_> {
         at
     }
 
-    /// Whether a name is the first thing on its line, or in its text.
+    /// Whether a name is the first word on its line, or in its text.
     pub(super) fn begins_line(&self, from: usize) -> bool {
         let before = &self.bytes[from.saturating_sub(SPACES_MAX)..from];
         let blanks = before.iter().rev().take_while(|byte| matches!(byte, b' ' | b'-')).count();

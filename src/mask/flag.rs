@@ -1,4 +1,4 @@
-//! Secrets in command lines and headers that no sign tells.
+//! Secrets in command lines and headers, where no sign stands between name and value.
 
 use crate::mask::Scan;
 use crate::mask::name::Name;
@@ -6,14 +6,14 @@ use crate::mask::names::Kind;
 use crate::mask::unit::Unit;
 use crate::mask::value::{ending_with, is_random};
 
-/// A user's name is shorter.
+/// More bytes than a user's name has.
 const USER_MAX: usize = 64;
 
-/// Options behind which `user:password` stands.
+/// Options followed by `user:password`.
 const USER_OPTIONS: &[&[u8]] = &[b"-u", b"--user", b"--proxy-user"];
 
 impl Scan<'_> {
-    /// Masks the element behind an option in a list: `"--token", "x"`. `at` is the option's quote.
+    /// Masks the list element after an option: `"--token", "x"`. `at` is the quote before the option.
     pub(super) fn flag_in_list(&mut self, at: usize) {
         let from = at + 1;
         let rest = &self.bytes[from..];
@@ -29,14 +29,14 @@ impl Scan<'_> {
         };
         let Some(next) = self.next_element(name.to + close.length, close) else { return };
         let Some(inside) = self.quoted(next, close, true) else { return };
-        // Else it is the name of a member.
+        // If a colon follows, the element is the name of a member.
         let behind = self.behind_space(inside.end + close.length);
         if self.unit(behind).is_none_or(|unit| unit.byte != b':') {
             self.cut(inside);
         }
     }
 
-    /// The quote of the element that follows in a list, which is quoted as the one before.
+    /// The position of the opening quote of the next list element. `None` if it is quoted otherwise.
     fn next_element(&self, at: usize, quote: Unit) -> Option<usize> {
         let at = self.behind_space(at);
         let comma = self.unit(at).filter(|unit| unit.byte == b',')?;
@@ -44,7 +44,7 @@ impl Scan<'_> {
         self.unit(at).filter(|unit| unit.byte == quote.byte && unit.slashes == quote.slashes).map(|_| at)
     }
 
-    /// Masks `user:password` behind the option of a command that takes both. `colon` is between them.
+    /// Masks the password in `user:password` after an option that takes both. `colon` is between them.
     pub(super) fn user_of_flag(&mut self, colon: usize) {
         let bytes = self.bytes;
         let head = &bytes[self.floor.max(colon.saturating_sub(USER_MAX))..colon];
@@ -60,7 +60,7 @@ impl Scan<'_> {
         self.cut(colon + 1..end);
     }
 
-    /// Masks what stands behind the scheme of an `Authorization`.
+    /// Masks the credentials after the scheme of an `Authorization` header.
     pub(super) fn scheme(&mut self, name: &Name<'_>) {
         let at = self.behind_space(name.to);
         if at == name.to {
@@ -74,7 +74,8 @@ impl Scan<'_> {
         }
     }
 
-    /// Masks the value of a member `value` whose neighbour before it names a secret: `"name": "DB_PASSWORD", "value": "x"`.
+    /// Masks the value of a member `value` if the member before it names a secret: `"name": "DB_PASSWORD", "value":
+    /// "x"`.
     pub(super) fn value_of_neighbour(&mut self, name: &Name<'_>) {
         let bytes = self.bytes;
         let floor = self.floor.max(name.from.saturating_sub(2 * USER_MAX));
@@ -99,8 +100,8 @@ impl Scan<'_> {
     }
 }
 
-/// What the name of a value is called beside it.
+/// Members that hold the name of the value in the next member.
 const LABELS: &[&[u8]] = &[b"name", b"key", b"header", b"variable", b"field", b"option"];
 
-/// A token of a header is longer.
+/// The least bytes of a token in a header.
 const TOKEN_MIN: usize = 6;

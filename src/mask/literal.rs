@@ -1,4 +1,4 @@
-//! What stands in quotes, dollars or brackets: where it begins, and where it ends.
+//! Finds the beginning and end of what is in quotes, dollar quotes or brackets.
 
 use std::ops::Range;
 
@@ -6,14 +6,14 @@ use crate::mask::Scan;
 use crate::mask::bounds::SPACES_MAX;
 use crate::mask::unit::{Unit, own_slashes, slashes_before};
 
-/// The tag of a literal, `$tag$`, is shorter.
+/// More bytes than the tag of a literal, `$tag$`, has.
 const TAG_MAX: usize = 66;
 
-/// What stands before a literal's quote, such as `U&` or a name of a function, is shorter.
+/// More bytes than the prefix of a literal has, such as `U&` or the name of a function.
 const PREFIX_MAX: usize = 32;
 
 impl Scan<'_> {
-    /// Masks a literal that begins there, as SQL and programs write it. Tells whether there is one.
+    /// Masks the literal of SQL or a programming language that begins at `at`. Returns whether there is one.
     pub(super) fn literal(&mut self, at: usize) -> bool {
         let Some(first) = self.unit(at) else { return false };
         match first.byte {
@@ -33,7 +33,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Whether a quote ends the text around, and begins no literal.
+    /// Whether the quote ends the surrounding text, and does not begin a literal.
     pub(super) fn closes(&self, at: usize, quote: Unit) -> bool {
         if quote.byte != b'"' {
             return false;
@@ -45,7 +45,7 @@ impl Scan<'_> {
         is_outer || matches!(next, None | Some(b',' | b'}' | b']' | b':')) && rest.first() != Some(&b'"')
     }
 
-    /// The inside of what is quoted from there on; nothing when it does not end.
+    /// The text within the quotes that open at `at`. `None` if they do not close.
     pub(super) fn quoted(&mut self, at: usize, quote: Unit, is_json: bool) -> Option<Range<usize>> {
         let from = at + quote.length;
         if quote.percent > 0 {
@@ -64,8 +64,8 @@ impl Scan<'_> {
         }
     }
 
-    /// Where a string ends whose first quote has so many backslashes: its last has no more, while quotes inside have. In a
-    /// literal a quote may be doubled.
+    /// The end of a string whose opening quote has `slashes` backslashes. Its closing quote has no more of them; quotes
+    /// inside have more. In a literal, a quote inside may also be doubled.
     fn string_end(&mut self, from: usize, slashes: usize, is_literal: bool) -> usize {
         let bytes = self.bytes;
         let mut at = from;
@@ -99,7 +99,7 @@ impl Scan<'_> {
         bytes.len()
     }
 
-    /// Where a literal ends: at a quote that is neither doubled nor escaped, or before what ends the text around it.
+    /// The end of a literal: a quote that is neither doubled nor escaped, or the end of the surrounding text.
     fn literal_end(&mut self, from: usize, quote: Unit) -> usize {
         let bytes = self.bytes;
         let mut at = from;
@@ -133,17 +133,17 @@ impl Scan<'_> {
         }
     }
 
-    /// Whether a quotation mark ends the text that a literal stands in.
+    /// Whether a double quote ends the text that contains the literal.
     fn ends_text(&self, mark: Unit, quote: Unit) -> bool {
         match mark.slashes {
-            // There nothing is escaped.
+            // Lines of an access log escape nothing.
             _ if self.is_access => true,
             0 => self.form().is_quoted || quote.slashes > 0,
             slashes => slashes < quote.slashes,
         }
     }
 
-    /// Whether, in a text that escapes nothing, the next field begins: `, name=`.
+    /// Whether the next field, `, name=`, begins here in a text that escapes nothing.
     pub(super) fn begins_field(&self, at: usize) -> bool {
         if !self.form().has_fields {
             return false;
@@ -153,7 +153,7 @@ impl Scan<'_> {
         name > 0 && matches!(rest.get(name), Some(b'=' | b':'))
     }
 
-    /// Masks what stands in dollar quotes: `$tag$`. Tells whether there is such.
+    /// Masks a literal in dollar quotes, `$tag$`. Returns whether there is one.
     fn tagged(&mut self, at: usize) -> bool {
         let bytes = self.bytes;
         let rest = &bytes[at..];
@@ -183,8 +183,8 @@ impl Scan<'_> {
         true
     }
 
-    /// Where the quote stands of a literal that begins with letters, such as `E'` or `U&'`, or of the first one in the
-    /// parentheses of a function.
+    /// The position of the opening quote of a literal with a prefix, such as `E'` or `U&'`, or of the first literal in
+    /// a function's parentheses.
     pub(super) fn behind_prefix(&self, at: usize) -> Option<usize> {
         let rest = &self.bytes[at..];
         let is_of_prefix = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'&');
@@ -201,7 +201,7 @@ impl Scan<'_> {
         (is_prefix && unit.byte == b'\'').then_some(at + length)
     }
 
-    /// Where an object or list ends in a string whose quotes have so many backslashes.
+    /// The end of an object or list within a string whose quotes have `slashes` backslashes.
     pub(super) fn container_end(&mut self, from: usize, slashes: usize) -> usize {
         let bytes = self.bytes;
         let (mut depth, mut at, mut is_inside) = (0usize, from, false);
@@ -233,7 +233,7 @@ impl Scan<'_> {
     }
 }
 
-/// What ends an address that stands in another, or in a text.
+/// Whether the character ends an address within another address or a text.
 fn is_end_of_address(unit: &Unit) -> bool {
     unit.percent == 0 && (unit.is_space() || matches!(unit.byte, b'&' | b'"' | b'\'' | b'<' | b'>'))
 }

@@ -1,5 +1,5 @@
-//! Takes secrets out of records: what their names say are some, what addresses, queries and command lines hold, and what is
-//! known by its own letters. It reads the text of a record as it stands, whatever notations are in each other there.
+//! Masks secrets in records: values that their names mark as secrets, secrets in addresses, queries and command lines,
+//! and secrets with a known shape. It scans a record's text from left to right, whatever notations are nested in it.
 
 mod address;
 
@@ -31,54 +31,56 @@ use std::ops::Range;
 use name::Name;
 use search::{Ends, Found, next_beginning};
 
-/// What stands in a secret's place.
+/// Written in place of a secret.
 pub(crate) const MASK: &str = "***";
 
-/// What sources write at the end of a value that they cut short: Databricks, and YDB's monitoring. It stays.
+/// Marks that sources put at the end of a value that they truncated: Databricks, and YDB's monitoring. They are not
+/// masked.
 const CUT_SHORT: &[&[u8]] = &[b"... truncated", b"**TRUNCATED_BY_YDB**"];
 
-/// The record with `***` in place of its secrets; nothing when it has none. What is JSON stays JSON, and what is one line
-/// stays one. The work is in proportion to the record, whatever stands in it.
+/// The record with `***` in place of its secrets. `None` if it has none. JSON stays JSON, and one line stays one line.
+/// The work is linear in the record's length, whatever it contains.
 pub fn masked(record: &[u8]) -> Option<Vec<u8>> {
     let mut scan = Scan::of(record);
     scan.run();
     (!scan.cuts.is_empty()).then(|| scan.applied())
 }
 
-/// A secret, and how many backslashes the quotes around its mask need, where it needs some to be a string.
+/// The position of a secret. If its mask must be a string, also the number of backslashes before each of the mask's
+/// quotes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Cut {
     at: Range<usize>,
     quotes: Option<usize>,
 }
 
-/// What ends a value in a text.
+/// How values end in a text.
 #[derive(Clone, Copy)]
 struct Form {
-    /// A quotation mark without a backslash ends what stands in it.
+    /// Whether a double quote without a backslash ends the text that contains a value.
     is_quoted: bool,
-    /// It has fields of which nothing is quoted: `, name=` begins the next.
+    /// Whether the text has fields without quotes, of which `, name=` begins the next.
     has_fields: bool,
 }
 
-/// One way through a text, from left to right.
+/// One scan of a text, from left to right.
 struct Scan<'t> {
     bytes: &'t [u8],
     form: OnceCell<Form>,
-    /// It begins with a time.
+    /// Whether the text begins with a time.
     is_timed: bool,
-    /// It is a line of an access log: only fields in quotes hold blanks.
+    /// Whether the text is a line of an access log, in which only quoted fields contain blanks.
     is_access: bool,
-    /// Up to where its quotes were counted, and how many there are.
+    /// The position up to which quotes were counted, and their number.
     counted: (usize, usize),
-    /// Where the field without quotes ends in which a value was last looked for.
+    /// The end of the unquoted field in which a value was last searched.
     field_end: usize,
-    /// Up to where the rows of an insertion were read.
+    /// The position up to which rows of an insertion were read.
     rows_end: usize,
     cuts: Vec<Cut>,
-    /// Behind the last secret.
+    /// The position after the last secret.
     floor: usize,
-    /// Bytes that were looked at beyond the search.
+    /// Bytes that were examined besides the search: for tests of linear work.
     steps: usize,
 }
 
@@ -100,20 +102,20 @@ impl<'t> Scan<'t> {
         }
     }
 
-    /// What the text around a value is, which is looked at where there is one.
+    /// How values end in this text. Determined when the first value needs it.
     fn form(&self) -> &Form {
         self.form.get_or_init(|| {
             let head = &self.bytes[..self.bytes.len().min(value::HEAD_MAX)];
             let find = |text: &[u8]| memchr::memmem::find(head, text);
             let fields = find(b"component=").or_else(|| find(b"AUDIT: "));
-            // No object comes before its fields.
+            // If an object comes before the fields, the fields are inside it.
             let is_object = || find(b"{\"").is_some_and(|object| fields.is_none_or(|fields| object < fields));
             Form { is_quoted: !self.is_timed || is_object(), has_fields: fields.is_some() }
         })
     }
 
     fn run(&mut self) {
-        // The text's first byte ends no name, but a scheme.
+        // No name ends before the text's first byte, but a scheme or an escaped sign may be there.
         if matches!(self.bytes.first(), Some(b':' | b'%')) {
             self.end_of_name(0);
         }
@@ -139,7 +141,7 @@ impl<'t> Scan<'t> {
         }
     }
 
-    /// What follows a place before which a name may end.
+    /// Handles a position before which a name may end.
     #[inline]
     fn end_of_name(&mut self, end: usize) {
         if !self.is_access || self.is_within_quotes(end) {
@@ -149,7 +151,7 @@ impl<'t> Scan<'t> {
         if whole[end..].starts_with(b"=\"") {
             return self.quoted_field(end);
         }
-        // Nothing in a field takes the next with it.
+        // A value in a field ends with the field.
         if end >= self.field_end {
             let rest = &whole[end..];
             let length = memchr::memchr2(b' ', b'"', rest).unwrap_or(rest.len());
@@ -161,7 +163,7 @@ impl<'t> Scan<'t> {
         self.bytes = whole;
     }
 
-    /// Masks what stands in quotes behind the name of a field: `name="x"`.
+    /// Masks the quoted value of a field whose name is a secret's: `name="x"`.
     fn quoted_field(&mut self, end: usize) {
         let name = Name::before(self.bytes, end, self.floor).filter(|name| name.kind == names::Kind::Secret);
         let from = end + 2;
@@ -174,12 +176,12 @@ impl<'t> Scan<'t> {
         }
     }
 
-    /// Whether a place of an access log's line is within quotes.
+    /// Whether the position in a line of an access log is within quotes.
     fn is_within_quotes(&mut self, at: usize) -> bool {
         let (from, quotes) = self.counted;
         if at > from {
             self.steps += at - from;
-            // Servers that write `time="..."` escape quotes, S3 does not.
+            // Servers that write `time="..."` escape quotes. S3 does not.
             let escapes = self.bytes.starts_with(b"time=");
             let is_quote =
                 |quote: &usize| !escapes || unit::slashes_before(self.bytes, from + quote, 0).is_multiple_of(2);
@@ -220,7 +222,7 @@ impl<'t> Scan<'t> {
         }
     }
 
-    /// Takes a part of the text out. What is masked already, or says that there is nothing, stays.
+    /// Masks a part of the text, unless it is masked already or says that there is no value.
     fn cut(&mut self, at: Range<usize>) {
         self.cut_as(at, None);
     }
@@ -232,7 +234,7 @@ impl<'t> Scan<'t> {
             return;
         }
         let mark = CUT_SHORT.iter().find(|mark| value.ends_with(mark)).map_or(0, |mark| mark.len());
-        // The line of a request ends with its version.
+        // A request line ends with the protocol version, which stays.
         let version = value.len().saturating_sub(b" HTTP/1.1".len());
         let mark = if self.is_access && value[version..].starts_with(b" HTTP/") { value.len() - version } else { mark };
         let end = if quotes.is_none() { at.end - mark } else { at.end };
@@ -269,7 +271,7 @@ mod tests {
 
     use super::*;
 
-    /// Pairs of lines: a text, and what is left of it.
+    /// Pairs of lines: a text, and the same text masked.
     const MASKED: &str = include_str!("../../tests/fixtures/secrets/masked.txt");
 
     const HARMLESS: &str = include_str!("../../tests/fixtures/secrets/harmless.txt");
@@ -288,7 +290,7 @@ mod tests {
         masked(record.as_bytes()).map_or_else(|| record.to_owned(), |masked| String::from_utf8(masked).unwrap())
     }
 
-    /// The text as a string in a record, as it stands in a record in a string, and where nothing is escaped.
+    /// The text as a string in a record, in a record within a string, and in forms that escape nothing.
     fn records(text: &str) -> Vec<String> {
         let string = |text: &str| serde_json::Value::from(text).to_string();
         let object = |text: &str| format!(r#"{{"version":"2.0","custom":{},"x":"y"}}"#, string(text));
@@ -335,7 +337,7 @@ mod tests {
         assert_eq!(text(line), left);
     }
 
-    /// Else whoever writes one value could rename the next.
+    /// Otherwise the writer of one value could rename the next member.
     #[test]
     fn what_ends_a_text_begins_no_value() {
         for record in [
@@ -430,7 +432,7 @@ mod tests {
         ]
     }
 
-    /// What stands in most records, and around it.
+    /// Pieces of most records, and of their surroundings.
     const USUAL_PIECES: &[&str] = &[
         "\"statusCode\":",
         "\"sessionId\":\"",
@@ -449,7 +451,7 @@ mod tests {
         "https:\\/\\/",
     ];
 
-    /// What a scan takes out that looks at each place.
+    /// The cuts of a scan that examines every position.
     fn cuts_of_all_places(record: &[u8]) -> Vec<Cut> {
         let mut scan = Scan::of(record);
         let mut at = 0;
@@ -490,7 +492,7 @@ mod tests {
             }
         }
 
-        /// Nobody's value hides what others wrote beside it.
+        /// A value must not hide fields that others wrote beside it.
         #[test]
         fn no_value_takes_another_field_with_it(
             pieces in prop::collection::vec(prop::sample::select(PIECES), 0..8),
@@ -516,7 +518,7 @@ mod tests {
             }
         }
 
-        /// What the quick search passes by holds nothing.
+        /// The quick search must not skip a secret.
         #[test]
         fn as_much_is_masked_as_where_each_place_is_looked_at(
             shift in 0..70usize,
@@ -545,7 +547,7 @@ mod tests {
         }
     }
 
-    /// Each piece, over and over, four times as long, takes no more than four times the steps and a few.
+    /// Each piece repeated four times as often takes at most four times the steps, and a few more.
     #[test]
     fn the_work_is_in_proportion_to_the_record() {
         let steps = |text: &str| {

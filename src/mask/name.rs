@@ -1,4 +1,4 @@
-//! The name that ends at a place, however it is escaped.
+//! Finds the name that ends at a position, in whatever notation it is escaped.
 
 use std::borrow::Cow;
 
@@ -6,30 +6,30 @@ use crate::mask::names::{Kind, NAME_MAX, kind, needs_words};
 use crate::mask::sight::may_end;
 use crate::mask::unit::Unit;
 
-/// Between a name and its sign stand a few quotes, backslashes and spaces.
+/// The most bytes of quotes, backslashes and spaces between a name and its sign.
 const BETWEEN_MAX: usize = 16;
 
-/// Words before the one that ends at the value, which together may name a secret: `secret access key`.
+/// How many words before the last one are read, since words together may name a secret: `secret access key`.
 const WORDS_MAX: usize = 3;
 
 /// A name in a text.
 pub(super) struct Name<'t> {
-    /// Where it begins.
+    /// The position of its first byte.
     pub(super) from: usize,
-    /// Where it ends, before its quotes.
+    /// The position after its last byte, before its quotes.
     pub(super) to: usize,
     pub(super) kind: Kind,
-    /// It begins as an option of a command.
+    /// Whether it begins like a command's option.
     pub(super) is_flag: bool,
-    /// As it reads, its escapes undone.
+    /// The name with its escapes undone.
     pub(super) letters: Cow<'t, [u8]>,
 }
 
-/// Whether the name that ends before a sign may be one that matters, by its last letters.
+/// Whether the name before a sign may be of use, judged by its last letters.
 #[inline]
 pub(super) fn may_matter(bytes: &[u8], end: usize, floor: usize) -> bool {
     let to = match bytes[floor.min(end)..end] {
-        // Mostly it is the key of an object, or a word.
+        // Mostly it is the key of an object, or a plain word.
         [.., last] if last.is_ascii_alphanumeric() && last != b'2' && last != b'7' => end,
         [.., before, b'"'] if before.is_ascii_alphanumeric() && before != b'2' && before != b'7' => end - 1,
         _ => end_before(bytes, end, floor),
@@ -39,13 +39,13 @@ pub(super) fn may_matter(bytes: &[u8], end: usize, floor: usize) -> bool {
     may_end(name) && !is_id() || name.last().is_some_and(u8::is_ascii_hexdigit) && is_escape(name)
 }
 
-/// Whether a text ends with a character that is written as its number.
+/// Whether the text ends with an escape by number, `%41` or `\u0041`.
 #[inline]
 fn is_escape(text: &[u8]) -> bool {
     matches!(text, [.., b'%', _, _] | [.., b'\\', b'u', _, _, _, _])
 }
 
-/// Where the name ends, without the quotes and spaces behind it.
+/// The end of the name, without the quotes and spaces after it.
 #[inline]
 fn end_before(bytes: &[u8], end: usize, floor: usize) -> usize {
     let mut to = end;
@@ -60,14 +60,14 @@ fn end_before(bytes: &[u8], end: usize, floor: usize) -> usize {
     to
 }
 
-/// Whether a byte is a name's, of one word or of several that are joined.
+/// Whether names may contain the byte, also those of several joined words.
 #[inline]
 const fn is_of_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
 }
 
 impl<'t> Name<'t> {
-    /// The name that ends before a sign, if it says anything.
+    /// The name before a sign. `None` if it says nothing about the value.
     pub(super) fn before(bytes: &'t [u8], end: usize, floor: usize) -> Option<Self> {
         let to = end_before(bytes, end, floor);
         let text = &bytes[to.saturating_sub(NAME_MAX).max(floor)..to];
@@ -81,7 +81,7 @@ impl<'t> Name<'t> {
         }
     }
 
-    /// The same of a name some of whose characters may be escaped, or that has words before it.
+    /// As [`Name::before`], for a name with escapes, or with words before it.
     fn escaped(bytes: &'t [u8], to: usize, floor: usize) -> Option<Self> {
         let mut reversed = Vec::with_capacity(NAME_MAX);
         let mut at = to;
@@ -101,7 +101,7 @@ impl<'t> Name<'t> {
             at -= unit.length;
         }
         let (mut from, mut own) = word.unwrap_or((at, reversed.len()));
-        // What follows a backslash is the rest of an escape.
+        // The letter after a backslash belongs to an escape.
         if from > floor
             && bytes[from - 1] == b'\\'
             && own > 1
@@ -124,12 +124,12 @@ impl<'t> Name<'t> {
         Some(Self { from, to, kind, is_flag, letters })
     }
 
-    /// The same name, whose value is known to be a secret.
+    /// The same name, but its value is a secret.
     pub(super) fn as_secret(&self) -> Self {
         Self { kind: Kind::Secret, letters: self.letters.clone(), ..*self }
     }
 
-    /// Whether this is the name, in whatever case.
+    /// Whether the letters are `name`, in any case.
     pub(super) fn is(&self, name: &str) -> bool {
         self.letters.eq_ignore_ascii_case(name.as_bytes())
     }

@@ -1,35 +1,35 @@
-//! Which names are those of secrets: by their words, however they are joined.
+//! Decides by the words of a name whether its value is a secret, however the words are joined.
 
-/// Longer than any name, with the host behind it; of a longer one the end is read.
+/// More bytes than any name has, including a host after it. Of a longer name only the end is read.
 pub(super) const NAME_MAX: usize = 128;
 
-/// The same without what stands between its words, and without the host.
+/// More letters than a name has, without separators and host.
 const LETTERS_MAX: usize = 64;
 
-/// What a name says of the value beside it.
+/// What a name says about its value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
     /// The value is a secret.
     Secret,
-    /// The value is a header's, up to the end of its line: a cookie, or what authorizes.
+    /// The value is a header's, up to the end of its line: a cookie or an authorization.
     Header,
-    /// The value may be a login's (RFC 6749, section 4.1.2) or a signature, or any word: its letters decide.
+    /// The value may be an authorization code (RFC 6749, section 4.1.2), a signature, or any word. Its letters decide.
     Doubtful,
-    /// The value is a secret as the parameter of a query, and an ordinary id elsewhere.
+    /// The value is a secret as a parameter of a query, and elsewhere an ordinary id.
     Parameter,
-    /// A literal of SQL behind it is a secret.
+    /// If the value is a literal of SQL, it is a secret.
     Literal,
-    /// `IDENTIFIED`, behind which a password stands, or the name of what checks it.
+    /// `IDENTIFIED`, followed by a password or by the name of an authentication method.
     Identified,
-    /// `Bearer` or `Basic`, behind which the secret of a header stands.
+    /// `Bearer` or `Basic`, followed by the secret of a header.
     Scheme,
-    /// `VALUES`, behind which the rows of an insertion stand.
+    /// `VALUES`, followed by the rows of an insertion.
     Rows,
-    /// `value`, which may be the value of a name beside it.
+    /// `value`, which may be the value of a name in the member before.
     Value,
 }
 
-/// A name is a secret's when, without what stands between its words, it ends so: by their last letters.
+/// Endings of names of secrets, without separators, by their last letter.
 pub(super) const ENDINGS: &[(u8, &[&str])] = &[
     (b'd', &["password", "passwd", "pwd"]),
     (b't', &["secret", "commandtext", "jwt", "samlart"]),
@@ -154,10 +154,10 @@ pub(super) const ENDINGS: &[(u8, &[&str])] = &[
     (b'f', &["csrf", "xsrf"]),
 ];
 
-/// Words that are a secret's only where they stand by themselves, at the end of a name.
+/// Words that mark a secret only as a separate word at the end of a name.
 pub(super) const WORDS: &[&str] = &["pass", "pat", "pem", "sas", "otp", "totp", "pw", "psk", "pfx", "keytab", "saml"];
 
-/// Ends of names that say how a secret is written, or which of several it is.
+/// Endings that may follow a secret's name: how the secret is written, or which of several it is.
 pub(super) const MANNERS: &[(u8, &[&str])] = &[
     (b'e', &["value", "base"]),
     (b'g', &["string"]),
@@ -170,7 +170,7 @@ pub(super) const MANNERS: &[(u8, &[&str])] = &[
     (b'm', &["confirm"]),
 ];
 
-/// Tokens that say where a list goes on, and others that open nothing.
+/// Tokens that are no secrets: they mark a position in a list, or give no access.
 const OPEN_TOKENS: &[&str] = &[
     "idempotencytoken",
     "pagetoken",
@@ -187,13 +187,13 @@ const OPEN_TOKENS: &[&str] = &[
     "maskedtoken",
 ];
 
-/// Words that end as those do that are a secret's.
+/// Ordinary words that end like a word in [`WORDS`].
 const OTHER_WORDS: &[&str] = &["bypass", "compass"];
 
-/// How the hosts of Azure's storage accounts end.
+/// The end of the hosts of Azure's storage accounts.
 const AZURE_HOST: &[u8] = b".core.windows.net";
 
-/// Words that matter by themselves.
+/// Names that say something about their value only as a whole, and endings that [`kind`] handles apart.
 pub(super) const WHOLE: &[&str] = &[
     "code",
     "sig",
@@ -217,8 +217,8 @@ pub(super) const WHOLE: &[&str] = &[
     "windows.net",
 ];
 
-/// What a name says, if it says anything. `name` is the word that ends at the value, and `phrase` the same with the words
-/// before it.
+/// What a name says about its value; `None` if nothing. `name` is the last word before the value, `phrase` the same
+/// word with those before it.
 pub(super) fn kind(name: &[u8], phrase: &[u8]) -> Option<Kind> {
     let Squashed { letters, length } = Squashed::of(name);
     let squashed = &letters[..length];
@@ -250,7 +250,7 @@ pub(super) fn kind(name: &[u8], phrase: &[u8]) -> Option<Kind> {
     is_secret.then_some(Kind::Secret)
 }
 
-/// Whether a name may say something only with the words before it.
+/// Whether the name may mark a secret only together with the words before it.
 pub(super) fn needs_words(name: &[u8]) -> bool {
     let may = name.last().is_some_and(|last| matches!(last.to_ascii_lowercase(), b'y' | b'e' | b'k' | b'l' | b't'));
     may && {
@@ -272,11 +272,11 @@ fn is_secret(name: &[u8], squashed: &[u8]) -> bool {
     if is_secret_word(name) {
         return !OTHER_WORDS.iter().any(|word| left.ends_with(word.as_bytes()));
     }
-    // A container's, whose name stands between.
+    // A setting for one container, whose name is within the setting's name.
     if name.ends_with(AZURE_HOST) && memchr::memmem::find(squashed, b"fsazuresas").is_some() {
         return !left.ends_with(b"type");
     }
-    // The value of a password, the hash of one.
+    // `password_value` or `password_hash`, for example.
     for _ in 0..2 {
         let Some(manner) = manner(left) else { return false };
         left = &left[..left.len() - manner];
@@ -287,7 +287,7 @@ fn is_secret(name: &[u8], squashed: &[u8]) -> bool {
     false
 }
 
-/// Bytes of the end that says how a secret is written.
+/// Length in bytes of an ending in [`MANNERS`].
 fn manner(squashed: &[u8]) -> Option<usize> {
     let last = squashed.last()?;
     let (_, manners) = MANNERS.iter().find(|(letter, _)| letter == last)?;
@@ -297,14 +297,15 @@ fn manner(squashed: &[u8]) -> Option<usize> {
 fn ends(squashed: &[u8]) -> bool {
     let Some(last) = squashed.last() else { return false };
     let Some((_, endings)) = ENDINGS.iter().find(|(letter, _)| letter == last) else { return false };
-    // Many end alike: the fifth letter from the end tells most apart.
+    // Many endings have the same last letters. The fifth letter from the end distinguishes most of them.
     let fifth = squashed.len().checked_sub(5).map(|at| squashed[at]);
     let may_end = |ending: &&&str| ending.len() < 5 || fifth == Some(ending.as_bytes()[ending.len() - 5]);
     endings.iter().filter(may_end).any(|ending| squashed.ends_with(ending.as_bytes()))
         && !(squashed.ends_with(b"token") && OPEN_TOKENS.iter().any(|open| squashed.ends_with(open.as_bytes())))
 }
 
-/// Whether the last word of a name is a secret's: behind what is no letter, or an upper case one behind a lower case one.
+/// Whether the last word of a name is in [`WORDS`]. A word begins after a byte that is no letter, or with an upper case
+/// letter after a lower case one.
 fn is_secret_word(name: &[u8]) -> bool {
     let digits = name.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
     let name = &name[..name.len() - digits];
@@ -320,7 +321,7 @@ fn is_secret_word(name: &[u8]) -> bool {
     })
 }
 
-/// A name in lower case, without what stands between its words.
+/// A name in lower case, without separators.
 struct Squashed {
     letters: [u8; LETTERS_MAX],
     length: usize,
@@ -340,10 +341,10 @@ impl Squashed {
     }
 }
 
-/// A setting of Hadoop's for one storage account of Azure, without the account's host, which stands behind its name.
+/// Removes the account's host from a name of a Hadoop setting for one Azure storage account.
 fn without_host(name: &[u8]) -> &[u8] {
     let Some(account) = name.strip_suffix(AZURE_HOST) else { return name };
-    // The account, and `dfs` or `blob`.
+    // The account's name, and `dfs` or `blob`, belong to the host, too.
     account.rsplitn(3, |byte| *byte == b'.').nth(2).unwrap_or(name)
 }
 

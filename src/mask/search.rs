@@ -1,4 +1,4 @@
-//! Where in a text a secret may be named or stand: a quick search, which passes most of a text by.
+//! A quick search for positions where a secret may be named or begin. It skips most of a text.
 
 use std::cell::OnceCell;
 use std::sync::LazyLock;
@@ -10,9 +10,9 @@ use wide::u8x16;
 use crate::mask::sight::{self, is_usual, may_end_so};
 use crate::mask::unit::Unit;
 
-/// What secrets begin with that are told by their own letters, and what they stand behind that no sign tells. The search puts
-/// each eighth into one class, and looks closely at what has the letters of a class: so those stand in one that no common
-/// text has, with their letters mixed.
+/// Beginnings of secrets that are recognized by their shape, and of options whose value follows without a sign. The
+/// search puts every eighth of them into one class, and examines text that has the letters of a class. So the order is
+/// chosen to mix their letters into classes that match little common text.
 pub(super) const BEGINNINGS: &[&str] = &[
     "dose",
     "ghu_",
@@ -47,12 +47,12 @@ pub(super) const BEGINNINGS: &[&str] = &[
     "xoxr-",
 ];
 
-/// Where one of [`BEGINNINGS`] stands, and which.
+/// The position of one of [`BEGINNINGS`], and its index.
 pub(super) type Found = (usize, usize);
 
 enum Shapes {
     Packed(Searcher),
-    /// For machines without the instructions that the other needs.
+    /// For machines without the instructions that `Packed` needs.
     Automaton(AhoCorasick),
 }
 
@@ -61,7 +61,7 @@ static SHAPES: LazyLock<Option<Shapes>> = LazyLock::new(|| {
     packed.map(Shapes::Packed).or_else(|| AhoCorasick::new(BEGINNINGS).ok().map(Shapes::Automaton))
 });
 
-/// The next of [`BEGINNINGS`] from there on.
+/// The next of [`BEGINNINGS`] from `from` on.
 pub(super) fn next_beginning(bytes: &[u8], from: usize) -> Option<Found> {
     let span = aho_corasick::Span { start: from.min(bytes.len()), end: bytes.len() };
     let found = match SHAPES.as_ref()? {
@@ -71,20 +71,21 @@ pub(super) fn next_beginning(bytes: &[u8], from: usize) -> Option<Found> {
     found.map(|found| (found.start(), found.pattern().as_usize()))
 }
 
-/// How many bytes are compared at once.
+/// How many bytes are compared at a time.
 const WIDTH: usize = 16;
 
 const BLOCK: usize = 64;
 
-/// The places of a text before which a name may end, in order: `:`, `=` and `%`, and behind a letter white space, a
-/// backslash, a quote, a parenthesis and `>`.
+/// The positions of a text before which a name may end, in order: `:`, `=` and `%`, and after a letter also white
+/// space, a backslash, a quote, a parenthesis and `>`.
 pub(super) struct Ends<'t> {
     bytes: &'t [u8],
-    /// Where the block begins whose marks are left: not at the text's first byte, as each has one before it.
+    /// The start of the block that `marks` belongs to. Never the text's first byte, since the byte before each mark is
+    /// examined, too.
     base: usize,
-    /// One bit a byte of the block, the first byte's the lowest.
+    /// One bit per byte of the block. The lowest bit is the first byte's.
     marks: u64,
-    /// Whether an option that a user's name follows may stand in the text, which is looked for where one could matter.
+    /// Whether the text may contain an option that takes a user. Searched only when it matters.
     has_user: OnceCell<bool>,
 }
 
@@ -93,7 +94,7 @@ impl<'t> Ends<'t> {
         Self { bytes, base: 1, marks: marks_at(bytes, 1), has_user: OnceCell::new() }
     }
 
-    /// The next place that is not before `from`, nor the text's first.
+    /// The next position from `from` on, except the text's first.
     #[inline]
     pub(super) fn next(&mut self, from: usize) -> Option<usize> {
         if from >= self.base + BLOCK {
@@ -124,7 +125,7 @@ impl<'t> Ends<'t> {
         found
     }
 
-    /// Whether a name that matters may end before a sign, at first sight: most do not, by their last four letters.
+    /// Whether a name of use may end before a sign, at a first look. The last four letters rule most names out.
     #[inline(always)]
     fn may_matter(&self, place: usize) -> bool {
         let bytes = self.bytes;
@@ -144,7 +145,7 @@ impl<'t> Ends<'t> {
         }
     }
 
-    /// Whether behind a colon an address follows, or may follow the password of a user: `-u name:x`.
+    /// Whether a colon may be followed by an address, or by the password of a user: `-u name:x`.
     #[inline(always)]
     fn is_before_address(&self, colon: usize, before: u8) -> bool {
         match self.bytes.get(colon + 1) {
@@ -159,14 +160,13 @@ impl<'t> Ends<'t> {
     }
 }
 
-/// Whether a percent sign begins the number of a sign: of an equals sign, if a name stands before it, or of a colon, behind
-/// which an address may follow too.
+/// Whether a percent sign begins an encoded `=` after a name, or an encoded `:`, which may belong to an address.
 #[inline(never)]
 fn is_escaped_sign(bytes: &[u8], place: usize, is_named: bool) -> bool {
     Unit::at(bytes, place).is_some_and(|unit| unit.percent > 0 && (unit.byte == b':' || unit.byte == b'=' && is_named))
 }
 
-/// Whether what has been marked is a sign behind which a value may stand: the marks are of some others too.
+/// Whether a marked byte is a sign that may be followed by a value. A few other bytes are marked, too.
 fn is_sign(bytes: &[u8], place: usize) -> bool {
     match bytes[place] {
         b'%' => is_escaped_sign(bytes, place, true),
@@ -176,8 +176,8 @@ fn is_sign(bytes: &[u8], place: usize) -> bool {
     }
 }
 
-/// Whether a name that matters may end so: with letters, and a number, an escape, or what stands around it. The last letter is
-/// the highest byte of `name`.
+/// Whether a name of use may end like this: with letters, a number, an escape, or quotes and spaces after it. The last
+/// letter is the highest byte of `name`.
 #[inline(always)]
 fn may_end(text: &[u8], name: u64) -> bool {
     let [_, _, sixth, _, _, third, second, last] = name.to_le_bytes();
@@ -187,28 +187,28 @@ fn may_end(text: &[u8], name: u64) -> bool {
         Last::Other => false,
         Last::Letter => may_end_so(name),
         Last::Hex => may_end_so(name) || is_escape(),
-        // A time's, an address's; or the number of a secret.
+        // Digits belong to times and addresses, or are the number of a secret.
         Last::Digit => second.is_ascii_alphabetic() && may_end_so(name << 8) || is_escape(),
         Last::Around => true,
     }
 }
 
-/// Whether a name is that of a session's id, which is a secret only as the parameter of an address.
+/// Whether the name is a session id's, which is a secret only as a parameter of an address.
 #[inline(always)]
 fn is_of_session(name: u64) -> bool {
     name >> 16 == u64::from_le_bytes(*b"sionId\0\0")
 }
 
-/// What the last byte of a name is.
+/// The class of a name's last byte.
 #[derive(Clone, Copy)]
 enum Last {
-    /// Nothing of a name.
+    /// Not part of a name.
     Other,
     Letter,
-    /// A letter that may be the last of an escape.
+    /// A letter that may also end an escape.
     Hex,
     Digit,
-    /// What stands between a name and its sign.
+    /// A quote, space or other byte that may be between a name and its sign.
     Around,
 }
 
@@ -228,10 +228,10 @@ static LAST: [Last; 256] = {
     lasts
 };
 
-/// The marks of a block, which is cut at the end of the text.
+/// The marks of a block, which may be cut off at the end of the text.
 #[inline]
 fn marks_at(bytes: &[u8], base: usize) -> u64 {
-    // With the byte before the first.
+    // The block, with the byte before it.
     match bytes.get(base - 1..).and_then(|rest| rest.first_chunk()) {
         Some(block) => marks(block),
         None => marks_of_rest(bytes, base),
@@ -251,19 +251,20 @@ fn marks_of_rest(bytes: &[u8], base: usize) -> u64 {
     marks(&block)
 }
 
-/// What may be a sign, and few other bytes, in as few steps as may be: the highest bit of each byte tells.
+/// Marks the bytes that may be signs, and a few others, in as few instructions as possible: the highest bit of each
+/// byte becomes the mark.
 #[inline(always)]
 fn marks(block: &[u8; BLOCK + 1]) -> u64 {
     let all = u8x16::splat;
-    // Sets the bit of each byte from `first` on, up to some that no sign is.
+    // Sets the highest bit of the bytes from `first` to `first + 0x7f`. Higher ones are no signs.
     let from = |bytes: u8x16, first: u8| bytes + all(0x80 - first);
     let (before, _) = block[..BLOCK].as_chunks::<WIDTH>();
     let (chunks, _) = block[1..].as_chunks::<WIDTH>();
     before.iter().zip(chunks).rev().fold(0, |marks, (before, bytes)| {
         let (before, bytes) = (u8x16::new(*before), u8x16::new(*bytes));
-        // From `@` on.
+        // Marks bytes from `@` on.
         let letter = before + before;
-        // Any but white space, a quote, a parenthesis and what stands between them without the quotation mark.
+        // Marks the ASCII bytes after `(`, and the double quote. White space, `'` and `(` stay unmarked.
         let other = from(bytes, b'(' + 1) | bytes.simd_eq(all(b'"'));
         let behind_letter = !other | bytes.simd_eq(all(b'\\'));
         let sign = from(bytes, b':') & !from(bytes, b'>' + 1);

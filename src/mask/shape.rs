@@ -1,25 +1,25 @@
-//! Secrets that are told by their own letters, whatever they are called.
+//! Secrets that are recognized by their own shape, whatever their name is.
 
 use crate::mask::Scan;
 
-/// Bytes of the tokens of which one begins so, at least, behind its beginning.
+/// The least bytes of a token after its known beginning.
 const REST_MIN: usize = 8;
 
-/// Bytes of an AWS access key's id behind its first four, and of its secret.
+/// Bytes of an AWS access key id after its first four, and of an AWS secret.
 const ACCESS_KEY_REST: usize = 16;
 const AWS_SECRET: usize = 40;
 
-/// Between an access key's id and its secret stand a few signs, perhaps the secret's name.
+/// The most bytes between an access key's id and its secret: a few signs, perhaps the secret's name.
 const BESIDE_MAX: usize = 48;
 
-/// Behind these, at Slack's host of hooks, stands what lets whoever knows it send.
+/// Paths of Slack's webhook host after which the secret stands: whoever knows it can send.
 const SLACK_PATHS: &[&[u8]] = &[b"services/", b"workflows/", b"triggers/"];
 
-/// What the label of a PEM block is shorter than.
+/// More bytes than the label of a PEM block has.
 const LABEL_MAX: usize = 64;
 
 impl Scan<'_> {
-    /// Masks the secret that begins there, if it is one.
+    /// Masks the secret that begins at `at`, if there is one.
     pub(super) fn shape(&mut self, at: usize, beginning: &str) {
         let bytes = self.bytes;
         let is_within =
@@ -60,7 +60,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Whether a letter is the rest of an escape.
+    /// Whether the letter at `at` is the end of an escape.
     fn is_escape(&self, at: usize) -> bool {
         at > 0 && self.bytes[at - 1] == b'\\' && matches!(self.bytes[at], b'n' | b'r' | b't')
             || at > 1
@@ -74,7 +74,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Where letters, digits and a few signs end.
+    /// The end of a run of letters, digits and `signs`.
     fn token_end(&mut self, from: usize, signs: &[u8]) -> usize {
         let rest = &self.bytes[from..];
         let length = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || signs.contains(byte)).count();
@@ -82,7 +82,7 @@ impl Scan<'_> {
         from + length
     }
 
-    /// Masks what is signed: three parts in base 64 with points between, of which the first is an object of JSON.
+    /// Masks a JWT: three parts in base 64 separated by dots, the first of which encodes a JSON object.
     fn jwt(&mut self, at: usize) {
         let end = self.token_end(at, b"_-.");
         let token = &self.bytes[at..end];
@@ -93,7 +93,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Masks the secret beside the id of an access key of AWS; the id, which tells whose it was, stays.
+    /// Masks the secret beside the id of an AWS access key. The id, which shows whose key it was, stays.
     fn access_key(&mut self, at: usize) {
         let bytes = self.bytes;
         let id = at..at + 4 + ACCESS_KEY_REST;
@@ -117,11 +117,11 @@ impl Scan<'_> {
                 self.cut(from..from + AWS_SECRET);
             }
         }
-        // The first run of as many letters as a secret has.
+        // Search the first run of letters that is as long as a secret.
         let rest = &bytes[id.end..bytes.len().min(id.end + BESIDE_MAX + AWS_SECRET + 1)];
         let mut run = 0;
         for (index, byte) in rest.iter().enumerate() {
-            // A slash right behind the id parts the two.
+            // A slash right after the id separates the two.
             let is_of_run = is_of_secret(byte) && (index > 0 || *byte != b'/');
             run = if is_of_run { run + 1 } else { 0 };
             let is_end = !rest.get(index + 1).is_some_and(is_of_secret);
@@ -136,7 +136,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Masks a private key. A certificate and a public key stay.
+    /// Masks a private key in PEM. Certificates and public keys stay.
     fn pem(&mut self, at: usize) {
         let bytes = self.bytes;
         let head = &bytes[at..bytes.len().min(at + LABEL_MAX)];
@@ -147,7 +147,7 @@ impl Scan<'_> {
         let from = at + label;
         let rest = &bytes[from..];
         let length = memchr::memmem::find(rest, b"-----END").unwrap_or(rest.len());
-        // What ends the text around it ends the key.
+        // The end of the surrounding text also ends the key.
         let quote = memchr::memchr(b'"', &rest[..length]);
         let end = match quote {
             Some(quote) => rest[..quote].iter().rposition(|byte| *byte != b'\\').map_or(0, |last| last + 1),

@@ -1,11 +1,11 @@
-//! Which names may matter, at first sight: by the last letters of those that do.
+//! A first look at names: their last letters rule out most names that say nothing about their value.
 
 use crate::mask::names::{ENDINGS, MANNERS, WHOLE, WORDS};
 
-/// Whether the name of anything that matters may end so: most other names are told apart by their last five letters.
+/// Whether a name of use may end like this. The last five letters rule out most other names.
 #[inline(never)]
 pub(super) fn may_end(text: &[u8]) -> bool {
-    // Times and addresses have more digits than one; a secret's number mostly has one.
+    // Times and addresses have several digits. The number of a secret mostly has one.
     let letters = match text {
         [letters @ .., b'0'..=b'9'] => letters,
         letters => letters,
@@ -17,14 +17,14 @@ pub(super) fn may_end(text: &[u8]) -> bool {
         && !USUAL_LONG.iter().any(|usual| text.ends_with(usual))
 }
 
-/// Whether the name of anything that matters may end with these four bytes, of which the last is the highest.
+/// Whether a name of use may end with these four bytes, of which the last is the highest.
 #[inline(always)]
 pub(super) fn may_end_so(end: u32) -> bool {
     let bit = bit(end | LOWER);
     SIGHTS[bit / 64] >> (bit % 64) & 1 != 0
 }
 
-/// All words that names which matter end with.
+/// All words with which names of use end.
 const ALL: [&[&str]; ENDINGS.len() + MANNERS.len() + 2] = {
     let mut all = [WORDS; ENDINGS.len() + MANNERS.len() + 2];
     all[0] = WHOLE;
@@ -41,7 +41,7 @@ const ALL: [&[&str]; ENDINGS.len() + MANNERS.len() + 2] = {
     all
 };
 
-/// Makes letters lower case, and of other bytes others.
+/// Makes letters lower case; other bytes become arbitrary ones.
 const LOWER: u32 = 0x2020_2020;
 
 const SIGHT_BITS: usize = 1 << 16;
@@ -51,10 +51,10 @@ const fn bit(end: u32) -> usize {
     (end.wrapping_mul(0x9e37_79b1) >> 16) as usize
 }
 
-/// What may stand between the words of a name, and before a word of two letters.
+/// Separators between the words of a name, and before a word of two letters.
 const BETWEEN: &[u8] = b"_-. \"'?&;,{/([";
 
-/// A bit for each four bytes that a name may end with, and what shares its place.
+/// A bit for each hash of four bytes with which a name may end. Other bytes may have the same hash.
 static SIGHTS: [u64; SIGHT_BITS / 64] = {
     let mut sights = [0; SIGHT_BITS / 64];
     let mut group = 0;
@@ -70,7 +70,7 @@ const fn with_sights(mut sights: [u64; SIGHT_BITS / 64], words: &[&str]) -> [u64
     while index < words.len() {
         let word = words[index].as_bytes();
         let n = word.len();
-        // Of a short word anything may stand before it.
+        // Any byte may precede a short word.
         let mut any = 0;
         while any < 128 {
             let mut between = 0;
@@ -101,7 +101,8 @@ const fn with_sights(mut sights: [u64; SIGHT_BITS / 64], words: &[&str]) -> [u64
     sights
 }
 
-/// Ends of names that are in most records, and of none that matters: of eight letters at most, by their last ones.
+/// Endings of names that are in most records, and of no name of use. They have at most eight letters, and are grouped
+/// by the last one.
 const USUAL: [(u8, &[&str]); 6] = [
     (b'n', &["peration", "duration", "location", "region"]),
     (b'd', &["ation_id"]),
@@ -111,13 +112,14 @@ const USUAL: [(u8, &[&str]); 6] = [
     (b'r', &["user"]),
 ];
 
-/// The same whose whole is longer.
+/// Usual names that only their longer whole distinguishes.
 const USUAL_LONG: &[&[u8]] = &[b"\"response", b"\"database", b" database", b"sanitized_token"];
 
-/// So many of them have the same last letter, at most.
+/// The most endings in [`USUAL`] with the same last letter.
 const USUAL_MAX: usize = 4;
 
-/// Each of [`USUAL`] and the bits that it takes, by its last letter's place in the alphabet; the others are no name's end.
+/// Each of [`USUAL`] with its bit mask, by the position of its last letter in the alphabet. Unused entries match no
+/// name.
 static USUAL_ENDS: [[(u64, u64); USUAL_MAX]; 32] = {
     let mut ends = [[(1, 0); USUAL_MAX]; 32];
     let mut group = 0;
@@ -142,14 +144,14 @@ static USUAL_ENDS: [[(u64, u64); USUAL_MAX]; 32] = {
     ends
 };
 
-/// Whether a name ends as many do of which none matters. Its last letter is the highest byte.
+/// Whether a name has one of the [`USUAL`] endings. Its last letter is the highest byte.
 #[inline(always)]
 pub(super) fn is_usual(name: u64) -> bool {
     let name = name | u64::from(LOWER) << 32 | u64::from(LOWER);
     USUAL_ENDS[(name >> 56) as usize % 32].iter().any(|(end, bits)| name & bits == *end)
 }
 
-/// Letters in either case, and one class for everything else.
+/// The classes of bytes: one for each letter in either case, and one for all other bytes.
 const CLASSES: u32 = 27;
 
 static CLASS: [u8; 256] = {
@@ -168,7 +170,7 @@ const fn class(byte: u8) -> u32 {
     CLASS[byte as usize] as u32
 }
 
-/// A power of two, and several times as many as there are endings.
+/// The size of [`ENDS`]: a power of two, several times the number of endings.
 const PLACES: usize = 4096;
 
 #[inline]
@@ -177,7 +179,8 @@ const fn place(end: [u32; 4]) -> usize {
     (number.wrapping_mul(0x9e37_79b1) >> (u32::BITS - PLACES.ilog2())) as usize
 }
 
-/// By four letters at the end, and what shares their place: a bit for each letter that may stand before them.
+/// By the hash of the last four letters: one bit for each class of byte that may precede them. Several endings may
+/// share an entry.
 static ENDS: [u32; PLACES] = {
     let mut ends = [0; PLACES];
     let mut group = 0;
@@ -192,7 +195,8 @@ const fn with_ends(mut ends: [u32; PLACES], words: &[&str]) -> [u32; PLACES] {
     let mut index = 0;
     while index < words.len() {
         let word = words[index].as_bytes();
-        // Something may stand between any two letters of a long one: so many are behind it, or all.
+        // In a long word, a separator may be between any two letters: after the last `behind` letters, or nowhere in
+        // the last five.
         let mut behind = 1;
         while behind <= 5 {
             if behind == 5 || word.len() > 4 {
@@ -208,7 +212,7 @@ const fn with_ends(mut ends: [u32; PLACES], words: &[&str]) -> [u32; PLACES] {
 const fn with_end(mut ends: [u32; PLACES], word: &[u8], behind: usize) -> [u32; PLACES] {
     const NONE: u32 = CLASSES - 1;
     const ANY: u32 = CLASSES;
-    // From the last on.
+    // The classes of the last five bytes, the last byte first.
     let mut classes = [ANY; 5];
     let mut at = 0;
     while at < 5 {
@@ -220,7 +224,7 @@ const fn with_end(mut ends: [u32; PLACES], word: &[u8], behind: usize) -> [u32; 
         }
         at += 1;
     }
-    // What is no letter stands before a word of two.
+    // Before a word of two letters, there is a byte that is no letter.
     let third = if classes[2] == ANY { NONE } else { classes[2] };
     let fifth = if classes[4] == ANY { u32::MAX } else { 1 << classes[4] };
     let mut fourth = if classes[3] == ANY { 0 } else { classes[3] };

@@ -1,24 +1,24 @@
-//! Secrets in SQL that stand apart from their names: behind `IDENTIFIED BY`, in objects of the type SECRET, and in the rows
-//! of an insertion.
+//! Secrets in SQL that are not right after their names: after `IDENTIFIED BY`, in objects of the type SECRET, and in
+//! the rows of an insertion.
 
 use crate::mask::Scan;
 use crate::mask::name::Name;
 use crate::mask::names::{self, Kind};
 
-/// A statement's part that names a secret's value is within so many bytes.
+/// How many bytes before or after a name are searched for the rest of its statement.
 const NEAR_MAX: usize = 256;
 
-/// The columns of an insertion are named within so many bytes.
+/// How many bytes before `VALUES` are searched for the names of an insertion's columns.
 const COLUMNS_BYTES_MAX: usize = 2048;
 
-/// Of an insertion's columns so many are looked at.
+/// The most columns of an insertion that are examined.
 const COLUMNS_MAX: usize = 64;
 
-/// Words between `IDENTIFIED` and what a user is identified by.
+/// The most words between `IDENTIFIED` and the password.
 const WORDS_MAX: usize = 6;
 
 impl Scan<'_> {
-    /// Masks what a user is identified by: the first literal, or the word behind `BY` of a statement.
+    /// Masks the password after `IDENTIFIED`: the first literal, or in a statement the word after `BY`.
     pub(super) fn identified(&mut self, name: &Name<'_>) {
         let mut at = self.behind_space(name.to);
         let mut is_by = false;
@@ -43,7 +43,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Masks the password that is replaced: `IDENTIFIED BY new REPLACE old`.
+    /// Masks the old password in `IDENTIFIED BY new REPLACE old`.
     fn replaced(&mut self, at: usize) {
         let rest = &self.bytes[at..];
         let quote = rest.iter().take_while(|byte| matches!(byte, b'\'' | b'"' | b'\\')).count();
@@ -58,7 +58,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Whether a statement stands before a place, and no sentence.
+    /// Whether the text before `at` is a SQL statement, rather than a sentence.
     fn is_statement(&self, at: usize) -> bool {
         self.words_before(at).any(|word| is_any(word, &[b"CREATE", b"ALTER", b"GRANT", b"SET"]))
     }
@@ -85,7 +85,7 @@ impl Scan<'_> {
         self.literal(value);
     }
 
-    /// Whether a place is in a statement that makes an object that is a secret: `CREATE SECRET s WITH (value = 'x')`.
+    /// Whether `at` is in a statement that creates or changes a secret object: `CREATE SECRET s WITH (value = 'x')`.
     pub(super) fn is_in_secret(&self, at: usize) -> bool {
         const WORDS: &[&[u8]] = &[b"CREATE", b"ALTER", b"UPSERT", b"REPLACE", b"TYPE"];
         let mut is_made = false;
@@ -96,9 +96,9 @@ impl Scan<'_> {
         })
     }
 
-    /// Masks, in the rows of an insertion, what stands in the columns of secrets.
+    /// Masks the values in an insertion's rows whose columns are secrets.
     pub(super) fn rows(&mut self, name: &Name<'_>) {
-        // Rows are not in each other.
+        // Rows are not nested.
         if name.from < self.rows_end {
             return;
         }
@@ -115,7 +115,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Masks the secrets of one row. Tells where it ends.
+    /// Masks the secrets of one row. Returns the position of its end.
     fn row(&mut self, from: usize, secrets: u64) -> Option<usize> {
         let mut at = self.behind_space(from);
         let (mut column, mut depth) = (0, 0);
@@ -153,7 +153,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Which of the columns before `VALUES` are secrets', a bit for each, the first the lowest.
+    /// The columns before `VALUES` that are secrets, one bit each. The lowest bit is the first column's.
     fn secret_columns(&mut self, values: usize) -> Option<u64> {
         let head = &self.bytes[values.saturating_sub(COLUMNS_BYTES_MAX)..values];
         let mut close = head.len();

@@ -1,29 +1,29 @@
-//! Characters of a text, in whatever notation they stand: as they are, escaped for JSON, or for an address.
+//! Characters of a text in any notation: plain, escaped for JSON, or percent-encoded.
 
-/// One character, and how it is written.
+/// One character and its notation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Unit {
     /// The character; [`OTHER`] for any that is not ASCII.
     pub(super) byte: u8,
-    /// How many bytes it takes.
+    /// The number of bytes that it takes in the text.
     pub(super) length: usize,
-    /// How many backslashes stand before it; of a quotation mark those that are its own, see [`own_slashes`].
+    /// The number of backslashes before it. For a double quote, only its own ones: see [`own_slashes`].
     pub(super) slashes: usize,
-    /// How often it is escaped for an address.
+    /// How many times it is percent-encoded.
     pub(super) percent: usize,
 }
 
-/// What no text has as a character of its own.
+/// Stands for all characters that are not ASCII. It is no character itself.
 pub(super) const OTHER: u8 = 0xff;
 
-/// Texts are not nested deeper in each other.
+/// The most backslashes before a character. Texts are not nested more deeply.
 const SLASHES_MAX: usize = 255;
 
-/// Nor addresses.
+/// The most times that a character is percent-encoded. Addresses are not nested more deeply.
 const PERCENT_MAX: usize = 8;
 
 impl Unit {
-    /// The character that begins there; nothing at the end.
+    /// The character that begins at `at`. `None` at the end of the text.
     #[inline]
     pub(super) fn at(bytes: &[u8], at: usize) -> Option<Self> {
         match *bytes.get(at)? {
@@ -33,7 +33,7 @@ impl Unit {
         }
     }
 
-    /// What begins with a backslash.
+    /// The character of an escape with a backslash.
     fn escaped(rest: &[u8]) -> Self {
         let slashes = rest.iter().take(SLASHES_MAX).take_while(|byte| **byte == b'\\').count();
         let (byte, length) = match rest.get(slashes) {
@@ -51,7 +51,7 @@ impl Unit {
         Self { byte, length: slashes + length, slashes: own, percent: 0 }
     }
 
-    /// What begins with a percent sign.
+    /// The character of a percent escape.
     fn percent(rest: &[u8]) -> Self {
         let mut percent = 1;
         let mut at = 1;
@@ -85,7 +85,7 @@ impl Unit {
             if let Some(from) = end.checked_sub(6).filter(|from| *from >= floor)
                 && bytes[from..from + 2] == *b"\\u"
             {
-                // With all of its backslashes, in a text in a text.
+                // In nested texts, the escape has more than one backslash.
                 let from = from - slashes_before(bytes, from, floor);
                 let unit = Self::escaped(&bytes[from..end]);
                 return Some(if from + unit.length == end { unit } else { plain });
@@ -94,12 +94,12 @@ impl Unit {
         Some(plain)
     }
 
-    /// White space.
+    /// Whether it is white space.
     pub(super) const fn is_space(&self) -> bool {
         matches!(self.byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)
     }
 
-    /// The end of a line.
+    /// Whether it ends a line.
     pub(super) const fn is_line_end(&self) -> bool {
         matches!(self.byte, b'\n' | b'\r')
     }
@@ -110,8 +110,8 @@ fn number(digits: &[u8]) -> Option<u32> {
     digits.iter().try_fold(0, |number, digit| Some(number << 4 | char::from(*digit).to_digit(16)?))
 }
 
-/// Of the backslashes before a quotation mark, how many make it one: none where it ends a text, one where it stands in a text,
-/// three in a text in a text. The others are a part of what stands before it.
+/// How many of the backslashes before a double quote are its own: none if it ends a text, one in a string within it,
+/// three in a string within that string. The others belong to the text before the quote.
 pub(super) const fn own_slashes(slashes: usize) -> usize {
     let (mut left, mut own) = (slashes, 0);
     while left % 2 == 1 {
@@ -121,7 +121,7 @@ pub(super) const fn own_slashes(slashes: usize) -> usize {
     own
 }
 
-/// How many backslashes stand before a place, none of them before `floor`.
+/// The number of backslashes before `at`, none of them before `floor`.
 pub(super) fn slashes_before(bytes: &[u8], at: usize, floor: usize) -> usize {
     bytes[floor.min(at)..at].iter().rev().take(SLASHES_MAX).take_while(|byte| **byte == b'\\').count()
 }

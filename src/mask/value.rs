@@ -1,4 +1,4 @@
-//! The value that stands behind a name: a string, a literal, a word, or all that follows on its line.
+//! Masks the value after a name: a string, a literal, a word, or the rest of the line.
 
 use std::ops::Range;
 
@@ -7,33 +7,33 @@ use crate::mask::name::Name;
 use crate::mask::names::Kind;
 use crate::mask::unit::Unit;
 
-/// So much of a text tells what it is.
+/// How many bytes of a text are examined to recognize what it is.
 pub(super) const HEAD_MAX: usize = 256;
 
-/// Between two members stand a few quotes and spaces.
+/// The most signs, such as quotes and spaces, between two members.
 const SPACES: usize = 24;
 
-/// A text before the signs that it ends with, and these: at most [`SPACES`].
+/// Splits a text before the signs at its end, of which there are at most [`SPACES`].
 pub(super) fn ending_with(text: &[u8], is_sign: impl Fn(u8) -> bool) -> (&[u8], &[u8]) {
     let signs = text.iter().rev().take(SPACES).take_while(|byte| is_sign(**byte)).count();
     text.split_at(text.len() - signs)
 }
 
-/// What parts a name from its value.
+/// The sign between a name and its value.
 #[derive(Clone, Copy)]
 pub(super) struct Sign {
     unit: Unit,
-    /// Nothing stands on either side of it.
+    /// Whether no blank is on either side of it.
     is_tight: bool,
-    /// The quote around the name.
+    /// The closing quote of the name, if it has one.
     quote: Option<Unit>,
-    /// The name is the first thing on its line, or in its text.
+    /// Whether the name is the first word on its line, or in its text.
     begins_line: bool,
 }
 
 impl Scan<'_> {
-    /// Whether a name is that of the text in OTLP's `"body": {"stringValue": ...}`. So is a secret called where Databricks
-    /// is given one, and an attribute's value by OTLP.
+    /// Whether the name is the one of the text in OTLP's `"body": {"stringValue": ...}`, which is no secret. Databricks
+    /// uses this name for a secret's value, and OTLP also for attributes.
     fn is_body_of_log(&self, name: &Name<'_>) -> bool {
         let before = |bytes| ending_with(bytes, |byte| matches!(byte, b'"' | b'\\' | b' ')).0;
         let Some(head) = before(&self.bytes[..name.from]).strip_suffix(b"{") else { return false };
@@ -68,7 +68,7 @@ impl Scan<'_> {
                 let mut is_assigned = true;
                 while let Some(next) = self.unit(at).filter(|next| next.percent == unit.percent) {
                     match (unit.byte, next.byte) {
-                        // A type, a scheme.
+                        // `::` before a type, or `://` after a scheme.
                         (b':', b':') => return,
                         (b':', b'/') if self.unit(at + next.length).is_some_and(|next| next.byte == b'/') => return,
                         (b':', b'=') | (b'=', b'=' | b'>' | b'~') if is_assigned => {
@@ -101,12 +101,12 @@ impl Scan<'_> {
         }
     }
 
-    /// Masks what stands behind a name without a sign: a literal of SQL, or the value of a command's option.
+    /// Masks the value after a name without a sign: a literal of SQL, or the value of a command's option.
     fn keyword(&mut self, name: &Name<'_>, at: usize) {
         if matches!(name.kind, Kind::Doubtful | Kind::Parameter | Kind::Header) {
             return;
         }
-        // The name of an object that is a secret.
+        // A literal in backquotes after `SECRET` is the name of an object.
         let is_named = name.is("secret") && self.bytes[at] == b'`';
         if !is_named && self.literal(at) {
             return;
@@ -123,7 +123,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Masks the value behind a colon or an equals sign.
+    /// Masks the value after a colon or an equals sign.
     pub(super) fn value(&mut self, name: &Name<'_>, at: usize, sign: Sign) {
         let bytes = self.bytes;
         let is_json = sign.quote.is_some_and(|quote| quote.byte == b'"' && quote.percent == 0);
@@ -135,7 +135,7 @@ impl Scan<'_> {
         let Some(first) = self.unit(from) else { return };
         match first.byte {
             b'"' | b'\'' | b'`' => {
-                // A quote may end the text that the name stands in.
+                // The quote may end the text that contains the name.
                 let is_value = match sign.quote.filter(|quote| quote.byte == b'"') {
                     Some(quote) => {
                         first.byte != b'"' || (first.slashes, first.percent) == (quote.slashes, quote.percent)
@@ -164,7 +164,7 @@ impl Scan<'_> {
             }
             b't' | b'f' | b'n' if is_json => {}
             b'$' if self.literal(from) => {}
-            // What stands in it has names of its own.
+            // Values within parentheses have names of their own.
             b'(' => {}
             b'|' | b'>' if sign.unit.byte == b':' => self.block(from),
             b'{' if sign.unit.byte == b'=' && !bytes[from..].starts_with(b"{{") => {
@@ -183,7 +183,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Masks a string; where its name alone does not decide, by its letters.
+    /// Masks a string. If its name leaves doubt, the string's letters decide.
     fn string(&mut self, name: &Name<'_>, inside: Range<usize>) {
         let value = &self.bytes[inside.clone()];
         let masks = match name.kind {
@@ -191,14 +191,14 @@ impl Scan<'_> {
             Kind::Doubtful => is_random(value),
             _ => false,
         };
-        // A reference to a stored secret shows nothing.
+        // A reference to a stored secret reveals nothing.
         let refers = value.starts_with(b"{{secrets/") && value.ends_with(b"}}") && value.len() < HEAD_MAX;
         if masks && !refers {
             self.cut(inside);
         }
     }
 
-    /// Masks a value that stands without quotes.
+    /// Masks a value without quotes.
     fn word(&mut self, name: &Name<'_>, from: usize, sign: Sign) {
         let is_tight = sign.is_tight && from > 0 && !self.bytes[from - 1].is_ascii_whitespace();
         let end = match (name.kind, sign.unit.byte) {
@@ -212,7 +212,7 @@ impl Scan<'_> {
             }
             (Kind::Parameter, _) => {
                 let end = self.parameter_end(from, sign.unit);
-                // Behind a parameter of a path its query begins.
+                // A parameter in a path ends where the query begins.
                 from + memchr::memchr(b'?', &self.bytes[from..end]).unwrap_or(end - from)
             }
             _ => self.parameter_end(from, sign.unit),
@@ -220,7 +220,7 @@ impl Scan<'_> {
         let value = &self.bytes[from..end];
         let masks = match name.kind {
             Kind::Doubtful => self.is_login(name, value, sign, is_tight),
-            // Words of a sentence.
+            // The value may be a word of a sentence.
             _ if sign.unit.byte == b':' && !sign.begins_line => !self.is_sentence(from, end),
             _ => true,
         };
@@ -229,7 +229,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Whether what `code` or `signature` says is a login's or signs an address, and no ordinary word.
+    /// Whether the value of `code` or `signature` is an authorization code or a signature, and no ordinary word.
     fn is_login(&self, name: &Name<'_>, value: &[u8], sign: Sign, is_tight: bool) -> bool {
         if sign.unit.byte != b'=' || !is_tight {
             return is_random(value);
@@ -247,7 +247,7 @@ impl Scan<'_> {
         is_callback || !is_constant && !is_short
     }
 
-    /// Whether a word and what follows it are words of a sentence.
+    /// Whether the word and the one after it are words of a sentence.
     fn is_sentence(&self, from: usize, end: usize) -> bool {
         let word = &self.bytes[from..end];
         let behind = &self.bytes[end..];
@@ -257,12 +257,12 @@ impl Scan<'_> {
         is_word && behind.first() == Some(&b' ') && behind.get(1).is_some_and(u8::is_ascii_alphabetic)
     }
 
-    /// Masks the lines of YAML's block that a value is.
+    /// Masks the lines of a YAML block that is the value.
     fn block(&mut self, at: usize) {
         let mut at = self.line_end(at, true);
         let mark = at;
         let mut indent = None;
-        // Each line that is indented as the first.
+        // Lines indented at least as far as the first one.
         while let Some(end) = self.unit(at).filter(Unit::is_line_end) {
             let line = at + end.length;
             let spaces = self.bytes[line..].iter().take_while(|byte| **byte == b' ').count();
@@ -281,12 +281,12 @@ impl Scan<'_> {
     }
 }
 
-/// Whether a value is masked already, stands for another, or says that there is none.
+/// Whether a value is masked already, is a placeholder, or says that there is none.
 pub(super) fn says_nothing(value: &[u8]) -> bool {
     let value = value.trim_ascii();
     match value {
         b"" | b"***" | b"?" | b"-" | b"~" | b"{}" | b"[]" | b"{none}" => true,
-        // The end of a request's line.
+        // The protocol version at the end of a request line.
         _ if value.starts_with(b"HTTP/") && value.len() <= 8 => true,
         [b'$' | b':' | b'@' | b'%', rest @ ..] => {
             !rest.is_empty() && rest.len() <= 2 && rest.iter().all(|byte| byte.is_ascii_digit() || *byte == b's')
@@ -300,7 +300,7 @@ pub(super) fn says_nothing(value: &[u8]) -> bool {
     }
 }
 
-/// Whether a value looks drawn by chance: it has digits among letters of both cases, or is a long number in base 16.
+/// Whether a value looks random: it has digits and letters of both cases, or is a long hexadecimal number.
 pub(super) fn is_random(value: &[u8]) -> bool {
     const LENGTH_MIN: usize = 8;
     const DIGITS_MIN: usize = 4;

@@ -79,7 +79,7 @@ pub(super) fn of_transaction<'a>(
     let node = line
         .node
         .map(|node| (Text::word("node"), node.parse().map_or_else(|_| Value::Text(words.take(node)), Value::Int)));
-    // What all operations have is copied once.
+    // Members that all operations share are copied once.
     let mut shared: Members<'a> = node.into_iter().chain(common.around.iter().cloned()).collect();
     for operation in &line.operations {
         if sequence.has_passed(common.context.budget.events_max) {
@@ -292,7 +292,7 @@ fn fan_out<'a>(
     sequence: &mut Sequence,
     emit: &mut dyn FnMut(&Event<'_>),
 ) {
-    // Only the operation's first event has these, and the members in `unmapped`.
+    // Only the operation's first event has these, and the shared members of `unmapped`.
     let mut query = event.target.query.take();
     let mut places = Some(&objects.places);
     let labels = event.metadata.labels.len();
