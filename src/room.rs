@@ -85,7 +85,7 @@ impl Room {
         self.0.as_ref().and_then(|shared| shared.state().wanted.take())
     }
 
-    /// Allows `bytes` more to be taken. Whoever calls this has them from the lender already.
+    /// Allows `bytes` more to be taken. The caller must have them from the lender.
     pub fn grant(&self, bytes: usize) {
         if let Some(shared) = &self.0 {
             shared.state().granted += bytes;
@@ -98,7 +98,7 @@ impl Taken {
         self.bytes
     }
 
-    /// Takes as many more bytes as are missing to `bytes` in all.
+    /// Takes the bytes that are missing to `bytes` in all.
     ///
     /// # Errors
     /// As [`Room::take`].

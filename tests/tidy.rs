@@ -327,7 +327,7 @@ fn one_seed_decides_all_that_the_collector_does() {
             if line.contains("select!") && !is_biased {
                 found.push(format!("{}:{number}: the branch that is taken is drawn", source.path));
             }
-            // Iterating over these differs between processes.
+            // The order of iteration over these differs between processes.
             if ["HashMap", "HashSet", "RandomState", "std::time::Instant"].iter().any(|refused| line.contains(refused))
             {
                 found.push(format!("{}:{number}: {}", source.path, line.trim()));

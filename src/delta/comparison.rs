@@ -21,7 +21,7 @@ pub(crate) struct Comparison {
     /// The content read so far differs from what the last reading accepted.
     is_rewritten: bool,
     accepted: u64,
-    /// Records of the content that were placed, or that lie in a prefix found unchanged.
+    /// How many records of the content were placed, or lie in a prefix found unchanged.
     content_records: u64,
     known: u64,
     in_order: bool,

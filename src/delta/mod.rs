@@ -76,8 +76,8 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Whether the part of the content that the last reading accepted holds all records ever accepted. Only then, in
-    /// content that begins with the same bytes (by digest), are the records that follow exactly the new ones.
+    /// Whether the part of the content that the last reading accepted holds all records ever accepted. If so, and other
+    /// content begins with the same bytes (by digest), exactly the records that follow them are new.
     pub fn covers_accepted(&self) -> bool {
         self.accepted > 0 && self.accepted == self.content_records
     }

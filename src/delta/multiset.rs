@@ -5,8 +5,8 @@ use crate::delta::table::{ScratchTable, TableError};
 use crate::delta::tally::{FingerprintMemory, Tally};
 use crate::room;
 
-/// An object's accepted records as a multiset of fingerprints. In memory, they take 24 bytes a record, and new records
-/// what the tally takes for them. If memory has no room for all of them, they are in the table.
+/// An object's accepted records as a multiset of fingerprints. In memory they take 24 bytes a record; new records take
+/// what the [`Tally`] takes for them. If memory has no room for all accepted records, they are in the table.
 pub(crate) enum Accepted {
     Memory {
         /// Sorted, so that equal fingerprints stand side by side in order of acceptance.

@@ -32,7 +32,7 @@ pub(crate) struct PrefixCheck {
 }
 
 impl PrefixCheck {
-    /// The check makes sense only if [`Progress::covers_accepted`].
+    /// The check makes sense only if [`Progress::covers_accepted`] is true.
     pub(crate) fn new(before: &Progress) -> Self {
         let buffer = vec![0; BLOCK_BYTES].into();
         Self { before: before.clone(), digest: Box::default(), buffer, last_byte: b'\n' }

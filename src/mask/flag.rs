@@ -100,7 +100,7 @@ impl Scan<'_> {
     }
 }
 
-/// Members that hold the name of the value in the next member.
+/// Members that hold a name whose value is in the next member.
 const LABELS: &[&[u8]] = &[b"name", b"key", b"header", b"variable", b"field", b"option"];
 
 /// The least bytes of a token in a header.

@@ -25,7 +25,7 @@ pub(super) struct Name<'t> {
     pub(super) letters: Cow<'t, [u8]>,
 }
 
-/// Whether the name before a sign may be of use, judged by its last letters.
+/// Whether the name before a sign may be relevant, that is, say something about its value. Judged by its last letters.
 #[inline]
 pub(super) fn may_matter(bytes: &[u8], end: usize, floor: usize) -> bool {
     let to = match bytes[floor.min(end)..end] {
@@ -60,7 +60,7 @@ fn end_before(bytes: &[u8], end: usize, floor: usize) -> usize {
     to
 }
 
-/// Whether names may contain the byte, also those of several joined words.
+/// Whether the byte may be part of a name, including names of several joined words.
 #[inline]
 const fn is_of_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')

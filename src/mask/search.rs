@@ -125,7 +125,7 @@ impl<'t> Ends<'t> {
         found
     }
 
-    /// Whether a name of use may end before a sign, at a first look. The last four letters rule most names out.
+    /// Whether a relevant name may end before a sign, at a first look. The last four letters rule most names out.
     #[inline(always)]
     fn may_matter(&self, place: usize) -> bool {
         let bytes = self.bytes;
@@ -176,7 +176,7 @@ fn is_sign(bytes: &[u8], place: usize) -> bool {
     }
 }
 
-/// Whether a name of use may end like this: with letters, a number, an escape, or quotes and spaces after it. The last
+/// Whether a relevant name may end like this: with letters, a number, an escape, or quotes and spaces after it. The last
 /// letter is the highest byte of `name`.
 #[inline(always)]
 fn may_end(text: &[u8], name: u64) -> bool {

@@ -12,7 +12,7 @@ const AWS_SECRET: usize = 40;
 /// The most bytes between an access key's id and its secret: a few signs, perhaps the secret's name.
 const BESIDE_MAX: usize = 48;
 
-/// Paths of Slack's webhook host after which the secret stands: whoever knows it can send.
+/// Paths of Slack's webhook host. The secret that lets one send follows them.
 const SLACK_PATHS: &[&[u8]] = &[b"services/", b"workflows/", b"triggers/"];
 
 /// More bytes than the label of a PEM block has.

@@ -1,8 +1,9 @@
-//! A first look at names: their last letters rule out most names that say nothing about their value.
+//! A first look at names: their last letters rule out most names that are not relevant, that is, say nothing about
+//! their value.
 
 use crate::mask::names::{ENDINGS, MANNERS, WHOLE, WORDS};
 
-/// Whether a name of use may end like this. The last five letters rule out most other names.
+/// Whether a relevant name may end like this. The last five letters rule out most other names.
 #[inline(never)]
 pub(super) fn may_end(text: &[u8]) -> bool {
     // Times and addresses have several digits. The number of a secret mostly has one.
@@ -17,14 +18,14 @@ pub(super) fn may_end(text: &[u8]) -> bool {
         && !USUAL_LONG.iter().any(|usual| text.ends_with(usual))
 }
 
-/// Whether a name of use may end with these four bytes, of which the last is the highest.
+/// Whether a relevant name may end with these four bytes, of which the last is the highest.
 #[inline(always)]
 pub(super) fn may_end_so(end: u32) -> bool {
     let bit = bit(end | LOWER);
     SIGHTS[bit / 64] >> (bit % 64) & 1 != 0
 }
 
-/// All words with which names of use end.
+/// All words with which relevant names end.
 const ALL: [&[&str]; ENDINGS.len() + MANNERS.len() + 2] = {
     let mut all = [WORDS; ENDINGS.len() + MANNERS.len() + 2];
     all[0] = WHOLE;
@@ -101,7 +102,7 @@ const fn with_sights(mut sights: [u64; SIGHT_BITS / 64], words: &[&str]) -> [u64
     sights
 }
 
-/// Endings of names that are in most records, and of no name of use. They have at most eight letters, and are grouped
+/// Endings of names that are in most records, and of no relevant name. They have at most eight letters, and are grouped
 /// by the last one.
 const USUAL: [(u8, &[&str]); 6] = [
     (b'n', &["peration", "duration", "location", "region"]),
@@ -112,7 +113,7 @@ const USUAL: [(u8, &[&str]); 6] = [
     (b'r', &["user"]),
 ];
 
-/// Usual names that only their longer whole distinguishes.
+/// Usual endings that are longer than eight bytes.
 const USUAL_LONG: &[&[u8]] = &[b"\"response", b"\"database", b" database", b"sanitized_token"];
 
 /// The most endings in [`USUAL`] with the same last letter.

@@ -62,7 +62,7 @@ pub struct Lines {
     next_ordinal: u64,
     /// Content offset from which on lines that are no audit records are counted.
     others_from: u64,
-    /// As in [`Around`](crate::records::Around).
+    /// Members of a shipper's object that hold lines, as in [`Around`](crate::records::Around).
     members: Vec<String>,
     /// Per stream: whether a record so far holds a value that later records may be part of.
     free: [bool; STREAMS],

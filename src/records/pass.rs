@@ -42,7 +42,7 @@ struct Stretch {
     end: usize,
     next: usize,
     lines: u64,
-    /// As in [`Record`](crate::records::Record).
+    /// As in [`Record`](crate::records::Record): whether the lines may be part of an earlier record's value.
     may_be_within: bool,
 }
 
@@ -87,12 +87,12 @@ pub(super) struct Pass<'a> {
     resumes: [bool; STREAMS],
     /// Whether such a line continues a record before the start.
     pub(super) has_grown: bool,
-    /// Content bytes before which others are not counted.
+    /// Content offset from which on lines that are no audit records are counted.
     others_from: u64,
     pub(super) others: u64,
     /// Bytes of null bytes and byte order marks before lines, counted from `others_from` on.
     pub(super) marks_bytes: u64,
-    /// As in [`Around`].
+    /// Members of a shipper's object that hold lines, as in [`Around`].
     members: &'a [String],
 }
 
@@ -106,9 +106,9 @@ pub(super) struct Buffered<'a> {
     pub(super) resumes: bool,
     /// [`Pass::free`] at the end of the buffer before.
     pub(super) free: [bool; STREAMS],
-    /// Content bytes before which others are not counted.
+    /// Content offset from which on lines that are no audit records are counted.
     pub(super) others_from: u64,
-    /// As in [`Around`].
+    /// Members of a shipper's object that hold lines, as in [`Around`].
     pub(super) members: &'a [String],
 }
 

@@ -1,4 +1,5 @@
-//! Delivers lines from memory to a sink that only counts events, like the collector; and has the yardsticks for lines.
+//! Delivers lines from memory, like the collector, to a sink that only counts events. Also has the yardsticks for
+//! lines.
 
 use auditferry::testing::delta::RecordHash;
 use auditferry::testing::event::{Encoded, Encoder, EncodingName, Namespace, Options, Scope};

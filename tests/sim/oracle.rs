@@ -214,8 +214,8 @@ fn at_end_of(state: &State, store: &Store, key: &Key, object: &Object, wrong: &m
         let mut ids = BTreeSet::new();
         for (sink, received) in state.received.iter().enumerate() {
             let (had, lacks) = (received.copies(line), accepted.lacking(&mut sinks[sink], &mut quarantined, line));
-            // A receiver may have taken events before a process ended without the store knowing, which then has them in
-            // the gap. A store that was put back may not even have accepted them.
+            // A process may have ended after the receiver took events and before the store learned it: the store has
+            // these events in the gap. A store that was put back may not even have accepted them.
             lacking += lacks;
             let may_have_more = received.class != Class::Exact || was_put_back;
             let is_whole = had + lacks == took || may_have_more && had + lacks > took;

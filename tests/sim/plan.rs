@@ -95,8 +95,8 @@ pub struct Plan {
 
 const RATES: [usize; 4] = [0, 5, 30, 100];
 
-/// How long faults last. One seed in `DAYS_EACH` has outages of days; in one in `UNFAIR_EACH` only some feeds have
-/// faults.
+/// How long faults last, in milliseconds. One seed in `DAYS_EACH` has outages of days. One in `UNFAIR_EACH` has faults
+/// in some feeds only.
 const ENDS_MS: [u64; 4] = [20_000, 120_000, 600_000, 2_400_000];
 const DAYS_MS: [u64; 3] = [86_400_000, 2 * 86_400_000, 3 * 86_400_000];
 const DAYS_EACH: usize = 200;

@@ -28,7 +28,7 @@ const REST_MS: u64 = 600_000;
 /// Coming to rest may take as much longer as messages were put off for, but at most this long.
 const PUT_OFF_MS: u64 = 86_400_000;
 
-/// When the quarantine is requeued again after the first time.
+/// How long after the first time the quarantine is requeued again.
 const REQUEUE_AGAIN_MS: u64 = 120_000;
 
 /// How often the world is checked for rest.

@@ -269,7 +269,7 @@ fn outcome<'a>(event: &mut Event<'a>, parts: &mut Parts<'a>) {
     event.status_detail = parts.map(names::REASON);
 }
 
-/// Accepted and already existing count as success.
+/// The outcome that a status of the schemeshard means. `StatusAccepted` and `StatusAlreadyExists` count as success.
 fn scheme_status(status: &str) -> Status {
     match status {
         "StatusSuccess" | "StatusAccepted" | "StatusAlreadyExists" | "SUCCESS" => Status::Success,

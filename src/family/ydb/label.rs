@@ -24,7 +24,7 @@ const LABELS: &[(&str, Label)] = &[
 ];
 
 impl Label {
-    /// The label's rank in the grammar: after a field of higher rank, the text is no label.
+    /// The label's rank in the grammar. After a field of a higher rank, the text is not read as this label.
     pub(super) const fn rank(self) -> u8 {
         match self {
             Self::Path | Self::SrcPath | Self::DstPath | Self::NoPath => 0,

@@ -88,7 +88,7 @@ fn role(line: &[u8], around: &mut Around<'_>) -> LineRole {
     LineRole::Continues
 }
 
-/// Whether the last piece is a line of its own. It is a record if it begins with a time, unless it lies within a
+/// Whether the last piece is a line of its own. A piece that begins with a time is one, unless it lies within a
 /// complete object. An object without a time may also be a value, or follow its time.
 fn stands_alone(last: &[u8], joined: &[u8]) -> bool {
     let of_object = |bytes: &[u8]| matches!(form(bytes), Some(Form::Json | Form::TimedJson));

@@ -20,7 +20,7 @@ pub trait Ranges {
     /// The `length` bytes from offset `start` on. The range must lie within the object.
     ///
     /// # Errors
-    /// Errors of the source. [`Rows`](crate::records::rows::Rows) returns them unchanged.
+    /// Those of the source, which [`Rows`](crate::records::rows::Rows) returns unchanged.
     fn read(&mut self, start: u64, length: usize) -> io::Result<Bytes>;
 }
 
@@ -108,7 +108,7 @@ pub enum RowsError {
     Damaged { reason: String },
     #[error("the Parquet file is refused: {what} has more than {bytes_max} bytes")]
     TooLarge { what: &'static str, bytes_max: u64 },
-    /// The file repeats few values very often.
+    /// The rows take too many times the file's size, since the file repeats a few values very often.
     #[error("the Parquet file is refused: its rows have more than {ratio_max} times its size")]
     RatioTooHigh { ratio_max: u64 },
     /// The stored bytes could not be read. This says nothing about the file's content.

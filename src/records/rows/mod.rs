@@ -306,7 +306,7 @@ impl<R: Ranges> Rows<R> {
         Ok(())
     }
 
-    /// Writes the current row on from where it was left: to its end, or until [`OUT_BYTES`] are written.
+    /// Continues to write the current row: to its end, or until [`OUT_BYTES`] are written.
     fn write_row(&mut self) -> Result<(), RowsError> {
         let (out, columns) = (&mut self.out, &mut self.group.columns);
         while let Some(member) = self.footer.shape.members.get(self.member) {

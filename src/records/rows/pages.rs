@@ -73,7 +73,7 @@ pub(super) struct Shelf(Arc<Mutex<Shelved>>);
 #[derive(Debug, Default)]
 struct Shelved {
     pages: VecDeque<StoredPage>,
-    /// How many values the pages taken before the next [`Shelf::allow`] may still hold.
+    /// How many values may still be taken, in whole pages, before the next [`Shelf::allow`].
     values_left: u64,
 }
 

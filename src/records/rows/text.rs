@@ -4,7 +4,7 @@ use wide::u8x16;
 
 use crate::records::escaped::{WIDTH, is_special, specials};
 
-/// Writes bytes that are no text as `{"base64":"..."}`, which no text is written as.
+/// Writes bytes that are no text as `{"base64":"..."}`. No text is written like this.
 pub(super) fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     out.extend_from_slice(b"{\"base64\":\"");

@@ -33,8 +33,8 @@ const BEGINS_MS: i64 = 1_767_225_600_000;
 const GATES_MAX: u64 = 400_000;
 const GATES_PER_SEC: u64 = 5;
 
-/// How long a record may take from its write to each sink if only buckets of other feeds have faults: core.md, section
-/// 5, allows a second. All of this time is waiting that happens without faults too, such as for a batch to fill.
+/// How long a record may take from its write to each sink if only buckets of other feeds have faults. All of this time
+/// is waiting that happens without faults too, such as for a batch to fill.
 const DELAY_MAX_MS: u64 = 1000;
 
 /// How many lines of the trace are kept, unless `AUDITFERRY_TRACE` says otherwise.

@@ -176,7 +176,7 @@ impl Received {
         self.refused.entry(line).or_default().insert(id);
     }
 
-    /// The reason for which an event may come again. `None` if it does not come again, and an error if there is no
+    /// The reason for which the event comes again. `None` if it has not come before, and an error if there is no
     /// reason.
     pub fn repeat(
         &self,
