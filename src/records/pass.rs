@@ -78,7 +78,7 @@ pub(super) struct Pass<'a> {
     offset: u64,
     next_ordinal: u64,
     spans: &'a mut Vec<Span>,
-    /// Per stream.
+    /// The unfinished parts of each stream.
     unfinished: [Unfinished; STREAMS],
     group: Option<Group>,
     /// Per stream: whether a record so far holds a value that later records may be part of.

@@ -90,7 +90,8 @@ async fn write(world: World, mut writing: Writing) {
     }
 }
 
-/// How many lanes the sink has, once the store has room for the answer. A daemon would end, and be restarted.
+/// How many lanes the sink has. Waits until the store has room to record the number; a daemon would end, and be
+/// restarted.
 async fn lanes(store: &Store, name: &str, wanted: u16) -> u16 {
     loop {
         match store.positions.settle_lanes(name.into(), wanted).await {

@@ -1,4 +1,5 @@
-//! YDB's audit logs: the schemeshard's lines in the common log, and the records of the newer audit stream as JSON or text.
+//! YDB's audit logs: the schemeshard's lines in the common log, and the records of the newer audit stream as JSON or
+//! text.
 
 mod access;
 

@@ -32,7 +32,7 @@ pub(super) struct Parts<'a> {
     parts: Vec<Part<'a>>,
     /// For each known name, the index of its field in `parts`, or [`NOWHERE`].
     places: [u32; NAMES],
-    /// Turns pieces of the text form into texts of events.
+    /// Converts raw values of the text form to [`Text`] values.
     words: Words<'a>,
     /// Whether more than one reading was possible.
     pub(super) is_ambiguous: bool,

@@ -1,10 +1,10 @@
-//! Turns pieces of a record into texts of its events.
+//! Converts pieces of a record's text to [`Text`] values of its events.
 
 use crate::event::Text;
 use crate::family::redaction::offset_in;
 use crate::records::escaped::next_special;
 
-/// Turns pieces of one text into texts of events.
+/// Converts pieces of one text to [`Text`] values.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Words<'t> {
     text: &'t str,
