@@ -1,4 +1,4 @@
-//! Whatever a family fills in of an event: it is valid, in every class, version and encoding.
+//! Every event that a family can fill in is valid, in every class, version and encoding.
 
 use auditferry::testing::event::{
     Activity, Class, Cloud, Databucket, Encoded, Encoder, EncodingName, Endpoint, Event, EventId, File, Group,
@@ -13,7 +13,7 @@ use super::support::ocsf::Schema;
 /// 2024-01-15T08:00:00Z.
 const LAST_MODIFIED_MS: i64 = 1_705_305_600_000;
 
-/// An event of which everything is known, of that activity.
+/// An event of that activity in which every field has a value.
 fn rich(activity: &'static Activity) -> Event<'static> {
     let product = Product { name: "P", vendor: "V", log_name: "lakefs.audit" };
     let mut event = Event::new(product, activity, "doThing".into(), LAST_MODIFIED_MS);
@@ -81,7 +81,7 @@ fn rich(activity: &'static Activity) -> Event<'static> {
     event
 }
 
-/// The same with as little as its class lets it have.
+/// An event of that activity with no more than its class requires.
 fn poor(activity: &'static Activity) -> Event<'static> {
     let mut event = rich(activity);
     let bare = Event::new(event.product, activity, "doThing".into(), LAST_MODIFIED_MS);
@@ -98,17 +98,18 @@ fn poor(activity: &'static Activity) -> Event<'static> {
         if class == Class::HttpActivity {
             event.http_response =
                 Some(HttpResponse { code: 200, body_length: None, latency_ms: None, content_type: None });
-            // Up to 1.3 it must be said where the request went.
+            // OCSF up to 1.3 requires an HTTP request's destination.
             event.dst = Some(Endpoint { svc_name: Some("svc".into()), ..Endpoint::default() });
         }
     }
     event
 }
 
-/// How many things of an event can be mute.
+/// How many fields of an event [`mute`] can blank.
 const MUTE: usize = 11;
 
-/// The same, where one thing (or, past the last, each) has names and ids that say nothing, as logs write them.
+/// The event of [`rich`] with names and ids that say nothing (`-` or empty), as logs write them, in field number `one`,
+/// or in every field if `one` is [`MUTE`].
 fn mute(activity: &'static Activity, one: usize) -> Event<'static> {
     let mut event = rich(activity);
     let user = || User { uid: Some("".into()), account_uid: Some("-".into()), ..User::named("-", UserKind::User) };

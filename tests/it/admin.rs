@@ -10,7 +10,7 @@ use super::support::daemon::Daemon;
 use super::support::waiting::{SOON, eventually};
 use super::support::world::World;
 
-/// The variables that say where the daemon listens.
+/// The variables that set where the daemon listens.
 const LISTEN: &str = "AUDITFERRY__ADMIN__LISTEN";
 const ALLOW_REMOTE: &str = "AUDITFERRY__ADMIN__ALLOW_REMOTE";
 
@@ -27,7 +27,7 @@ fn health(arguments: &[&str], config: &Path, environment: &[(&str, &str)]) -> (i
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-/// A configuration file of this text alone.
+/// Writes a configuration file that holds only this text.
 fn config(directory: &tempfile::TempDir, text: &str) -> std::path::PathBuf {
     let path = directory.path().join("auditferry.toml");
     std::fs::write(&path, text).unwrap();
@@ -83,7 +83,7 @@ fn a_daemon_for_other_machines_is_asked_on_this_one() {
         (world.path("auditferry.toml"), |variables| health(&[], &world.path("auditferry.toml"), variables));
     assert_eq!(health_of(&environment).0, 0);
     becomes_ready(&config, &environment);
-    // What was not allowed is refused, by the command as by the daemon.
+    // Without `allow_remote` each command refuses the address, as the daemon does.
     for command_name in ["health", "check", "run"] {
         let output = command(&[command_name], &config, &environment[..1]);
         let said = String::from_utf8(output.stderr).unwrap();
@@ -99,7 +99,7 @@ fn what_health_says_is_in_its_exit_code() {
     let directory = tempfile::tempdir().unwrap();
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = server.local_addr().unwrap();
-    // Only [admin] is looked at: the daemon runs with what the file said before.
+    // `health` reads only [admin]: the daemon may still run with an earlier version of the file.
     let config = config(&directory, &format!("limts = 1\n[admin]\nlisten = \"{listen}\"\n"));
     for (arguments, page, status, code) in [
         (&[][..], "/livez", "200 OK", 0),

@@ -1,4 +1,4 @@
-//! A sink that was away gets what it has not had, and then there is peace: every message settled, nothing read again.
+//! A sink that was away catches up, and then nothing more happens: every message is settled, and nothing is read again.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use super::support::records::{assert_once_each, lines_of, object, records};
 use super::support::waiting::{SOON, eventually, moment};
 use super::support::world::{Place, World, key};
 
-/// What a log may say of a sink that cannot be reached.
+/// What the log may say while a sink is unreachable.
 const SINK_IS_AWAY: [&str; 2] = ["a batch was not delivered", "the sink is parked"];
 
-/// How long nothing may be read once a sink has caught up: as long as several rounds of the dispatcher.
+/// How long nothing may be read after a sink has caught up: several rounds of the dispatcher.
 const PEACE: Duration = Duration::from_secs(3);
 
-/// One bucket, one queue, one proxy before the bucket, and some file sinks, the last of which goes away.
+/// One bucket, one queue, a proxy before the bucket, and file sinks of which the last goes away.
 struct Scene {
     place: Place,
     proxy: Proxy,
@@ -47,7 +47,7 @@ impl Scene {
         self.sinks[self.sinks.len() - 1]
     }
 
-    /// Writes as many new objects of two records.
+    /// Writes this many new objects, of two records each.
     fn writes(&mut self, objects: u64) {
         for number in self.objects..self.objects + objects {
             self.place.bucket.put(&key(number), &object(&records(2 * number..2 * number + 2)));
@@ -59,7 +59,7 @@ impl Scene {
         Outage::of(&self.world.output(self.late()))
     }
 
-    /// The daemon, whose checkpoint store lies on a disk of its own of 4 MiB, in memory.
+    /// Starts the daemon with its checkpoint store on a tmpfs of 4 MiB.
     fn start_on_a_small_disk(&self) -> Daemon {
         let state = self.world.state();
         let disk = "mount -t tmpfs -o size=4m none \"$0\" && exec \"$@\"";
@@ -72,10 +72,10 @@ impl Scene {
         self.world.run(&[]).after(&unshared).expecting(&SINK_IS_AWAY).expecting(&expected).ready()
     }
 
-    /// Takes all the space on the daemon's small disk. Returns the file that takes it.
+    /// Fills the daemon's tmpfs. Returns the file that fills it.
     fn fills_the_disk(&self, daemon: &Daemon) -> PathBuf {
         let state = self.world.state();
-        // The disk as the daemon sees it.
+        // The tmpfs is mounted in the daemon's own mount namespace.
         let disk = PathBuf::from(format!("/proc/{}/root", daemon.id())).join(state.strip_prefix("/").unwrap());
         let ballast = disk.join("ballast");
         let mut file = std::fs::File::create(&ballast).unwrap();
@@ -83,13 +83,13 @@ impl Scene {
         ballast
     }
 
-    /// The daemon has found that its last sink stands still, with objects it has not had.
+    /// Waits until the daemon reports its last sink as behind.
     fn is_behind(&self, daemon: &Daemon) {
         let label = format!("sink=\"{}\"", self.late());
         daemon.counts("auditferry_sink_behind", &[&label], 1.0);
     }
 
-    /// Every sink has each record once, no message is left, and nothing is read any more.
+    /// Asserts that every sink gets each record once, that no message is left, and that nothing is read any more.
     fn comes_to_peace(&self, daemon: Daemon) {
         for sink in &self.sinks {
             self.world.comes_to(sink, 2 * self.objects as usize);
@@ -173,7 +173,7 @@ fn objects_that_waited_for_space_in_the_checkpoint_store_are_settled_when_there_
     scene.comes_to_peace(daemon);
 }
 
-/// What is written without a sink: an object that gave nothing new, and one that goes to quarantine.
+/// No sink waits for an object that gives nothing new, nor for an object that goes to quarantine.
 #[test]
 fn what_no_sink_waits_for_waits_for_space_in_the_checkpoint_store() {
     for content in [&b""[..], b"\x1f\x8b\x08\0garbage"] {

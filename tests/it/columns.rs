@@ -1,4 +1,4 @@
-//! Records as rows of a receiver's own table: Microsoft's `DatabricksAudit_CL`, and tables of one's own.
+//! Records as rows of a receiver's own table: Microsoft's `DatabricksAudit_CL`, and tables that an operator defines.
 
 use auditferry::testing::delta::RecordHash;
 use auditferry::testing::event::{Column, Columns, Encoded, Encoder, Scope};
@@ -12,7 +12,7 @@ use super::support::world::{KEY, World};
 
 const BUCKET: &str = "audit-logs";
 
-/// A row that holds the whole record, and what is known of it.
+/// The columns of `databricks_audit`, and three more: the whole record as JSON and as text, and its uid.
 pub fn whole_record() -> Columns {
     let column = |name: &str, held| (name.to_owned(), Column::new(held).unwrap());
     let more = [column("Record", "@record"), column("Text", "@record as string"), column("Uid", "@uid")];
@@ -36,10 +36,7 @@ fn rows(family: &str, columns: Columns, line: &[u8]) -> (Vec<Value>, u32) {
     (rows, events)
 }
 
-/// The whole record in a column is without its secrets, and has what it should.
-///
-/// # Panics
-/// With the row.
+/// Asserts that rows which hold the whole record have `secret` nowhere and still have `kept`.
 pub fn assert_row_without_secret(family: &str, line: &[u8], secret: &str, kept: &str) {
     let (rows, _) = rows(family, whole_record(), line);
     for row in rows {
@@ -55,8 +52,9 @@ fn audit_row(line: &str) -> Value {
     rows.remove(0)
 }
 
-/// What the solution's data collection rule makes of a record (`transformKql`, version 3.0.0), with the object's name, which
-/// the solution leaves empty, and without columns that have no value.
+/// Adds the object's name to an expected row. The fixture's rows are what the solution's data collection rule
+/// (`transformKql`, version 3.0.0) makes of the records, without columns that have no value; that rule leaves the
+/// object's name empty.
 fn with_object(mut row: Value) -> Value {
     row["S3Bucket"] = json!(BUCKET);
     row["S3Key"] = json!(KEY);

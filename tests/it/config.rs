@@ -1,4 +1,5 @@
-//! What the configuration promises: the examples run, the reference is whole, a fault is named where it stands.
+//! What the configuration promises: the examples run, the reference is complete, a fault is reported with its file and
+//! line.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Permissions;
@@ -142,7 +143,7 @@ fn text_of_digits_in_a_variable_is_text_and_a_foreign_variable_is_nobodys_matter
     assert_eq!(output.status.code(), Some(0), "{output:?}");
 }
 
-/// The names of a struct's fields, as its deserializer asks for them.
+/// The names of a struct's fields, as its `Deserialize` implementation requests them.
 fn keys<T: DeserializeOwned>() -> BTreeSet<String> {
     let told = match T::deserialize(Asked) {
         Ok(_) => panic!("nothing was there to read"),
@@ -155,7 +156,7 @@ fn names(keys: &[&str]) -> BTreeSet<String> {
     keys.iter().map(|key| (*key).to_owned()).collect()
 }
 
-/// Reads nothing; its error is the list of the fields it was asked for.
+/// A deserializer that reads nothing: its error lists the fields that were requested.
 struct Asked;
 
 impl<'de> de::Deserializer<'de> for Asked {
@@ -180,7 +181,7 @@ impl<'de> de::Deserializer<'de> for Asked {
     }
 }
 
-/// The reference's tables: heading, then key and default.
+/// The default of each key by heading, from the tables of `config/reference.md`.
 fn reference() -> BTreeMap<String, BTreeMap<String, String>> {
     let text = std::fs::read_to_string(root().join("config/reference.md")).unwrap();
     let mut sections: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();

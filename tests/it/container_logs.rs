@@ -1,5 +1,5 @@
-//! What Immuta's and YDB's logs become, as products, container runtimes and shippers write them: mixed with other lines,
-//! wrapped, cut in pieces.
+//! The events of Immuta's and YDB's logs, as products, container runtimes and shippers write them: mixed with other
+//! lines, wrapped, cut in pieces.
 
 use std::sync::LazyLock;
 
@@ -15,7 +15,8 @@ use super::support::ocsf::Schema;
 
 static SCHEMA: LazyLock<Schema> = LazyLock::new(|| Schema::of_version("1.8.0"));
 
-/// What came of a file: each record's events or refusal, and how many lines were none.
+/// The result of reading a file: the events, or the decode error, of each record; `others` counts lines that are no
+/// record.
 pub struct Read {
     pub records: Vec<Result<Vec<Value>, Refusal>>,
     pub parsed: Vec<Result<Value, Refusal>>,
@@ -64,7 +65,7 @@ pub fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 
-/// Whether `found` says all that `expected` says. Lists are of one length.
+/// Asserts that `found` has every value of `expected`. Objects may have more members; lists must be equally long.
 fn assert_says(found: &Value, expected: &Value, place: &str) {
     match (found, expected) {
         (Value::Object(found), Value::Object(expected)) => {
@@ -137,7 +138,7 @@ fn a_record_that_breaks_off_is_refused_and_its_neighbours_are_not() {
     assert!(found[0].is_err() && found[1].is_err() && found[2].is_ok());
 }
 
-/// Lines as Docker's JSON file has them, and as the runtimes of Kubernetes write them.
+/// The line as Docker's JSON file, a Kubernetes runtime (CRI) and two shippers wrap it, each with the wrapper's name.
 pub fn wrapped(line: &str) -> Vec<(&'static str, String)> {
     let docker = json!({"log": format!("{line}\n"), "stream": "stdout", "time": "2024-01-15T08:00:00.5Z"});
     vec![
@@ -267,7 +268,7 @@ fn a_query_that_immuta_cut_off_is_flagged() {
     }
 }
 
-/// An action that a selector stands for.
+/// An action that matches the selector.
 fn named(selector: &str) -> String {
     match selector.strip_prefix('<').and_then(|open| open.split_once(':')) {
         Some((_, verbs)) => format!("{}Zz", verbs.split([',', '>']).next().unwrap()),
@@ -275,7 +276,7 @@ fn named(selector: &str) -> String {
     }
 }
 
-/// A record that the row's selector stands for, with every field that the row names.
+/// A record that matches the row's selector and has every field that the row names.
 fn immuta_record(selector: &str, row: usize) -> Option<String> {
     let (scope, rest) = selector.split_once('/')?;
     let time = 1_628_524_947_000 + row;
@@ -334,7 +335,7 @@ fn every_row_of_ydb_is_reached_in_its_class() {
     }
 }
 
-/// A line of YDB's audit stream as text.
+/// A line of YDB's audit stream in its text form.
 fn stream_line(fields: &str) -> String {
     format!("2025-11-03T18:07:40.000001Z: component=schemeshard, tx_id=281, {fields}")
 }

@@ -1,4 +1,4 @@
-//! What becomes of lines that a container runtime cut in pieces, and of its two streams, whose lines stand mixed.
+//! Lines that a container runtime cut into pieces, and the mixed lines of its two streams, stdout and stderr.
 
 use auditferry::testing::delta::RecordHash;
 use auditferry::testing::event::{Encoded, Encoder, EncodingName, Options, Scope};
@@ -14,10 +14,10 @@ const CUT: &str = "the container runtime cut the line, and its rest does not fol
 
 const RESPONSE: &str = r#"{"id":"r","level":"info","timestamp":"2021-08-09T16:02:27.023Z","method":"get","path":"/x","statusCode":200,"message":"Response Sent"}"#;
 
-/// A bare record, told by nothing but its members.
+/// A record without a type: only its members identify it.
 const BARE: &str = r#"{"id":"b","dateTime":1628524947022,"action":"x","profileId":2,"userId":"john@example.com","dataSourceId":7,"sqlUser":"john"}"#;
 
-/// A line as a runtime of Kubernetes writes it.
+/// A line as a Kubernetes runtime (CRI) writes it.
 fn cri(stream: &str, tag: &str, piece: &[u8]) -> Vec<u8> {
     [b"2024-01-15T08:00:00.1Z ", stream.as_bytes(), b" ", tag.as_bytes(), b" ", piece, b"\n"].concat()
 }
@@ -26,7 +26,7 @@ fn docker(stream: &str, piece: &str) -> Vec<u8> {
     format!("{}\n", json!({"log": piece, "stream": stream, "time": "2024-01-15T08:00:00Z"})).into_bytes()
 }
 
-/// Each record of a file as its source names it, or why there is none.
+/// Each record of a file with its source's own field names, or its decode error.
 fn parsed(family: &str, content: &[u8]) -> Vec<Result<Value, String>> {
     let object = ObjectId::new("logs", "audit.log");
     let family = family::named(family).unwrap();
@@ -44,12 +44,12 @@ fn parsed(family: &str, content: &[u8]) -> Vec<Result<Value, String>> {
     found
 }
 
-/// The field of that name, of each record; of a refused one nothing.
+/// The text member `name` of each record; `None` for a refused record.
 fn named<'v>(found: &'v [Result<Value, String>], name: &str) -> Vec<Option<&'v str>> {
     found.iter().map(|record| record.as_ref().ok().and_then(|record| record[name].as_str())).collect()
 }
 
-/// Lines on a stream of their own, each cut at `at`, with what may stand between the pieces.
+/// CRI lines on stdout, each cut in two at byte `at`, with `between` after its first piece.
 fn cut_at(lines: &[&[u8]], at: usize, between: &[u8]) -> Vec<u8> {
     let cut = |line: &&[u8]| {
         let (first, rest) = line.split_at(at.min(line.len()));
@@ -141,7 +141,7 @@ fn a_whole_record_after_a_piece_without_its_rest_is_a_record() {
     let found = after(r#"{"recordType":"apiKey","dateTime":15041"#);
     assert_eq!(named(&found, "id"), [None, Some("A"), Some("B")]);
     assert_eq!(found[0], Err(CUT.to_owned()));
-    // It was none.
+    // This piece was of no record, so nothing is refused.
     assert_eq!(named(&after(r#"{"level":"info","message":"hel"#), "id"), [Some("A"), Some("B")]);
     let time = "2023-03-13T20:07:30.927210Z";
     let ydb = format!("{time}: {{\"component\":\"x\",\"operation\":\"y\",\"reason\":\"A\"}}");

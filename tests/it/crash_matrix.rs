@@ -1,5 +1,5 @@
-//! The crash matrix: whatever the kind of a sink, and at whichever step between seal and settle the process is killed,
-//! nothing is lost, and nothing comes again that the kind's guarantee does not allow.
+//! The crash matrix: for each kind of sink, the process is killed at each step between seal and settle. Nothing is
+//! lost, and nothing is repeated beyond the kind's guarantee.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,10 +17,10 @@ use super::support::records::{counted, missing, object, record, records};
 use super::support::waiting::{SOON, eventually, moment, within};
 use super::support::world::{KEY, Place, World};
 
-/// How many records a step writes, and to how many objects, each of which makes a batch.
+/// The records that a step writes, and the objects that they are spread over; each object makes a batch.
 const RECORDS: u64 = 240;
 const OBJECTS: u64 = 3;
-/// As many where the process dies in the middle of a write.
+/// The same where the process dies in the middle of a write.
 const RECORDS_TORN: u64 = 4000;
 
 const BATCH: &str = "encoding = { name = \"raw\", envelope = true }\nbatch = { events = 50, age = \"50ms\" }\n";
@@ -28,13 +28,13 @@ const BATCH: &str = "encoding = { name = \"raw\", envelope = true }\nbatch = { e
 /// Where the process is killed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Step {
-    /// A batch is sealed, and the receiver takes nothing.
+    /// A batch is sealed, and the receiver refuses it.
     Sealed,
     /// The receiver has a request, or half of it, and has not answered.
     Arrived,
-    /// It has answered, and the store cannot be written to.
+    /// The receiver has answered, and the checkpoint store cannot be written to.
     Answered,
-    /// All is committed, and the message that told of the object comes again.
+    /// Everything is committed, and the object's message is delivered again.
     Committed,
 }
 
@@ -45,14 +45,14 @@ const STEPS: [(Step, &str); 4] = [
     (Step::Committed, "committed, message not deleted"),
 ];
 
-/// How many events were lost, and how many came once more than they should.
+/// How many events were lost, and how many repeats arrived.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Outcome {
     lost: u64,
     repeated: u64,
 }
 
-/// A world with one sink of a kind.
+/// A world with one sink of this kind.
 struct Stage {
     world: World,
     receiver: Box<dyn Receives>,
@@ -60,7 +60,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// `feeds` tells the world what feeds it.
+    /// `feeds` adds a feed to the world's configuration, `keys` are further keys of the sink.
     fn of(kind: &'static SinkKind, feeds: impl FnOnce(World) -> World, keys: &str) -> Self {
         let world = feeds(World::new());
         let receiver = (kind.open)(&world);
@@ -80,7 +80,7 @@ impl Stage {
         self.world.run(&[]).expecting(&EXPECTED).expecting(&["does not acknowledge them; sending them again"])
     }
 
-    /// The events that the receiver has, and a number for each: which record it is of.
+    /// The `record` of each event that the receiver has.
     fn had(&self) -> Vec<String> {
         self.receiver.events().iter().map(|event| text(event, "record")).collect()
     }
@@ -89,7 +89,8 @@ impl Stage {
         !self.receiver.events().is_empty()
     }
 
-    /// The receiver takes everything; what a process brings it then, and what it has at last.
+    /// Lets the receiver take everything, runs a process until all of `expected` has arrived, and judges what the
+    /// receiver has then.
     fn heal(&mut self, expected: &[String]) -> Outcome {
         self.receiver.turn(Mode::Takes);
         let daemon = self.start().ready();
@@ -104,7 +105,8 @@ impl Stage {
         outcome
     }
 
-    /// What comes again has the same id and the same bytes.
+    /// Asserts that nothing is lost, that an exactly-once kind repeats nothing, and that a repeat has the same id and
+    /// bytes.
     fn judge(&self, outcome: Outcome) {
         assert_eq!(outcome.lost, 0, "{}: {outcome:?}", self.kind.name);
         assert!(outcome.repeated == 0 || !self.kind.is_once, "{}: {outcome:?}", self.kind.name);
@@ -121,7 +123,7 @@ fn text(event: &str, member: &str) -> String {
     event[member].as_str().unwrap().to_owned()
 }
 
-/// Kills the process at this step, and lets the next one do what is left.
+/// Kills the process at this step, and lets a new process do the rest.
 fn killed_at(step: Step, kind: &'static SinkKind) -> Outcome {
     match step {
         Step::Sealed => killed_sealed(kind),
@@ -166,11 +168,11 @@ fn killed_arrived(kind: &'static SinkKind) -> Outcome {
 fn killed_answered(kind: &'static SinkKind) -> Outcome {
     let mut stage = fed_by_directory(kind);
     let daemon = stage.start().ready();
-    // What a sink stores before its first batch is behind it.
+    // With this first batch the sink makes the writes to the store that it makes only once.
     stage.world.write("first.json", &object(&records([RECORDS / OBJECTS])));
     daemon.counts("auditferry_events_sent_total", &["sink=\"out\""], 1.0);
     stage.receiver.turn(Mode::Refuses);
-    // One batch, so that none is sealed while the store is held.
+    // One batch only: no other is to be sealed while the store is locked.
     stage.world.write(KEY, &object(&records(0..RECORDS / OBJECTS)));
     eventually("the batch is refused", SOON, || daemon.says("a batch was not delivered") > 0);
     let (before, answers) = (stage.had().len(), stage.receiver.answers());
@@ -195,7 +197,7 @@ fn killed_committed(kind: &'static SinkKind) -> Outcome {
     let daemon = stage.start().ready();
     daemon.counts("auditferry_events_sent_total", &["sink=\"out\""], RECORDS as f64);
     daemon.kill();
-    // As it comes where it was not deleted in time.
+    // SQS delivers a message again that was not deleted in time.
     place.queue.send(&told[0]);
     let outcome = stage.heal(&records(0..RECORDS));
     let daemon = stage.start().ready();
@@ -204,7 +206,7 @@ fn killed_committed(kind: &'static SinkKind) -> Outcome {
     outcome
 }
 
-/// For each kind, does the same in a thread of its own.
+/// Calls `what` for each kind of sink, each in a thread of its own.
 fn of_each_kind<T: Send>(what: impl Fn(&'static SinkKind) -> T + Sync) -> Vec<T> {
     std::thread::scope(|scope| {
         let what = &what;

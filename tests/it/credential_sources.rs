@@ -11,8 +11,8 @@ use super::support::world::key;
 
 const ROLE: &str = "arn:aws:iam::000000000000:role/audit-reader";
 
-/// Runs the daemon until an object is delivered that was written when it had its third set of credentials. `renewed` is
-/// called when it has its first.
+/// Runs the daemon until it delivers an object that was written after it used its third set of credentials. Calls
+/// `renewed` after the first set was used.
 fn goes_on_with_new_credentials(read: &Read, start: &Start, renewed: impl FnOnce()) {
     read.bucket.put(&key(0), &object(&records(0..3)));
     let daemon = start.ready();
@@ -28,7 +28,7 @@ fn goes_on_with_new_credentials(read: &Read, start: &Start, renewed: impl FnOnce
     assert!(!keys.contains("test"), "the environment's key was used: {keys:?}");
 }
 
-/// Replaces a token as who rotates one does.
+/// Replaces a token by a rename, as token rotation does.
 fn rotate(path: &Path, token: &str) {
     let aside = path.with_extension("new");
     std::fs::write(&aside, token).unwrap();
@@ -87,7 +87,7 @@ fn a_web_identitys_credentials_are_renewed_with_the_token_that_its_file_holds_by
     assert!(asked.last().is_some_and(|form| form.contains("WebIdentityToken=second-token")), "{asked:?}");
 }
 
-/// A role that the configuration names is assumed anew.
+/// A role that the configuration names is assumed again.
 #[test]
 fn an_assumed_roles_credentials_are_renewed() {
     let source = Source::sts();
@@ -99,7 +99,7 @@ fn an_assumed_roles_credentials_are_renewed() {
     assert!(source.asked().iter().all(|request| request.text().contains("Action=AssumeRole&")));
 }
 
-/// A profile that is named comes before the environment, whose access key the daemon has here.
+/// A configured profile has precedence over the environment, which holds an access key here.
 #[test]
 fn a_profiles_program_is_run_again_before_its_credentials_end() {
     let read = Read::by("[identity.reader]\nprofile = \"vault\"\n");

@@ -11,7 +11,7 @@ use proptest::sample::Index;
 use super::columns::whole_record;
 use super::support::verdict;
 
-/// An object of each family, as its fixtures have it.
+/// Of each family its name, the key of an object, and the fixtures that are the object's content.
 const OBJECTS: [(&str, &str, &[&str]); 5] = [
     ("databricks", "workspaceId=1/date=2024-01-15/auditlogs_7.json", &["databricks/auditlogs_7.json"]),
     ("lakefs", "logs/server.log", &["lakefs/server.log"]),
@@ -20,7 +20,7 @@ const OBJECTS: [(&str, &str, &[&str]); 5] = [
     ("ydb", "logs/ydb.log", &["ydb/common.log", "ydb/stream.log"]),
 ];
 
-/// What was made of an object: how many events, and how many records were refused.
+/// How many events an object gave, and how many of its records were refused.
 #[derive(Debug, Default)]
 struct Read {
     events: usize,
@@ -36,7 +36,7 @@ fn encoders() -> Vec<Encoder> {
 }
 
 /// # Panics
-/// With the first event that is not valid.
+/// At the first event that is not valid.
 fn read(family: &str, key: &str, content: &[u8]) -> Read {
     let family = family::named(family).unwrap();
     let object = ObjectId::new("logs", key);
@@ -52,7 +52,7 @@ fn read(family: &str, key: &str, content: &[u8]) -> Read {
             let hash = RecordHash::of(record.bytes);
             let events = family::encode_record(&context, &record, &hash, record.ordinal, &encoders, &mut out);
             let row = family::encode_record(&context, &record, &hash, record.ordinal, &rows, &mut [Encoded::default()]);
-            // A sink that wants rows takes no event from the others.
+            // Encoding as rows gives as many events as the other encodings, or the same decode error.
             assert_eq!(row, events, "{}", String::from_utf8_lossy(record.bytes));
             match events {
                 Ok(events) => read.events += events as usize,
@@ -61,7 +61,8 @@ fn read(family: &str, key: &str, content: &[u8]) -> Read {
             for encoded in out {
                 for event in String::from_utf8(encoded.bytes).unwrap().lines() {
                     let mut faults = verdict::faults(event);
-                    // A damaged field that no rule understands is kept under its own name, whatever that is.
+                    // A damaged field that no rule knows is kept in `unmapped` under its own name, which may be that of
+                    // a mapped one.
                     faults.retain(|fault| !fault.ends_with("is mapped too"));
                     assert!(faults.is_empty(), "{faults:#?}\n{event}\n{}", String::from_utf8_lossy(record.bytes));
                 }
@@ -71,7 +72,8 @@ fn read(family: &str, key: &str, content: &[u8]) -> Read {
     read
 }
 
-/// Values that older versions of OCSF ask more of, or that say nothing, where each family has such.
+/// Values that older versions of OCSF restrict, or that are blank: an index into `OBJECTS`, a text, and what replaces
+/// it.
 const ODD: [(usize, &str, &str); 12] = [
     (0, r#""email":""#, r#""email":"o'brien-"#),
     (0, r#""requestId":""#, r#""requestId":"LONG"#),
@@ -112,7 +114,7 @@ fn every_object_of_the_fixtures_gives_events() {
     }
 }
 
-/// What stands in place of a piece of an object.
+/// Bytes that replace a piece of an object.
 fn pieces() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         Just(Vec::new()),

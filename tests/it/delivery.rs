@@ -1,4 +1,4 @@
-//! Each sink has each record once, whatever another sink does and however slow it is itself.
+//! Each sink gets each record once, whatever another sink does and however slow the sink is.
 
 use super::support::aws::Aws;
 use super::support::daemon::Daemon;
@@ -6,10 +6,10 @@ use super::support::records::{assert_once_each, lines_of, object, records};
 use super::support::waiting::{SOON, eventually};
 use super::support::world::{KEY, Place, World};
 
-/// What a log may say of a sink that cannot be reached.
+/// What the log may say while a sink is unreachable.
 const SINK_IS_AWAY: [&str; 2] = ["a batch was not delivered", "the sink is parked"];
 
-/// A place, delivering to `out` and to `late`, whose directory is not there yet.
+/// A feed of `place` to the sinks `out` and `late`; the directory of `late` does not exist yet.
 fn world_with_a_sink_that_is_away(place: &Place) -> World {
     let through = Aws::emulated().url();
     let world = World::new().impatient().with_feed(&place.feed(&through), place, &["out", "late"]).with_file("out");
@@ -21,7 +21,7 @@ fn late(world: &World) -> Vec<String> {
     lines_of(&world.path("away/late.ndjson"))
 }
 
-/// Makes the directory of `late`, and waits until it has had as many lines.
+/// Creates the directory of `late`, and waits until this sink has at least `lines` lines.
 fn comes_back(world: &World, lines: usize) {
     std::fs::create_dir(world.path("away")).unwrap();
     eventually("the sink that was away has caught up", SOON, || late(world).len() >= lines);
@@ -105,7 +105,7 @@ fn a_message_stays_invisible_as_long_as_a_slow_sink_takes() {
     place.bucket.put(KEY, &object(&records(0..LINES)));
     place.queue.holds(1);
     let mut daemon = world.run(&[]).expecting(&SINK_IS_AWAY).with_unread_output().ready();
-    // Three extensions of ten seconds, each at half of it.
+    // The visibility timeout is ten seconds, and is extended each time half of it is over.
     daemon.counts("auditferry_visibility_extensions_total", &[], 3.0);
     assert_eq!(place.queue.receives(), [1]);
     let output = daemon.read_output();
@@ -127,7 +127,7 @@ fn once_ends_though_a_sink_cannot_take_the_batch_that_was_under_way() {
         assert!(log.text().contains("not delivered to late"), "{}", log.end());
     };
     let expected: Vec<&'static str> = [&SINK_IS_AWAY[..], &["stopped by an error"]].concat();
-    // A sink without its directory, at first without and then with a batch that is sealed.
+    // The sink's file cannot be opened: first no batch is sealed, then one is.
     failing(world.run(&["--once"]).expecting(&expected).spawn());
     std::fs::create_dir(world.path("away")).unwrap();
     std::fs::create_dir(&late_path).unwrap();
