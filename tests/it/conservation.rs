@@ -1,5 +1,5 @@
-//! At every moment, of each feed and sink: records read = delivered + refused + skipped + under way. And the counts move
-//! while an object is read.
+//! At every scrape, of each feed and sink: records read = delivered + refused + skipped + under way. The counts also
+//! move while an object is read.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use super::support::records::{assert_once_each, object, record};
 use super::support::waiting::{SOON, eventually, moment};
 use super::support::world::{KEY, World, write_whole};
 
-/// So many records are in the object, of which each 1000th cannot be decoded, and each 100th of the others is a login.
+/// The records of the object: each 1000th cannot be decoded, and each 100th of the others is a login.
 const RECORDS: u64 = 24_000;
 const BROKEN: u64 = 24;
 const GOOD: u64 = RECORDS - BROKEN;
@@ -54,7 +54,7 @@ fn scrape(admin: SocketAddr) -> Option<Scrape> {
     Some(text.lines().filter(|line| !line.starts_with('#')).filter_map(sample).collect())
 }
 
-/// What a scrape says of a feed's records on their way to a sink.
+/// The value of a metric for a feed's records to one sink, NaN if the scrape lacks it.
 fn of_stream(scrape: &Scrape, (feed, sink): (&str, &str), name: &str, reason: &str) -> f64 {
     let labels = format!("{{feed=\"{feed}\",sink=\"{sink}\"{reason}}}");
     scrape.get(&format!("auditferry_records_{name}{labels}")).copied().unwrap_or(f64::NAN)
@@ -72,7 +72,7 @@ fn skipped(scrape: &Scrape, sink: &str, reason: &str) -> f64 {
     skipped_of(scrape, ("audit", sink), reason)
 }
 
-/// Asserts the law, and that every one of its series is there.
+/// Asserts the law, and that the scrape has every one of its series.
 fn assert_law(scrape: &Scrape) {
     for stream in STREAMS {
         let read = of_stream(scrape, stream, "read_total", "");
@@ -88,7 +88,7 @@ fn assert_law(scrape: &Scrape) {
     }
 }
 
-/// Scrapes the daemon again and again while `work` is done, judges each scrape, and returns them all.
+/// Scrapes the daemon repeatedly while `work` runs, judges each scrape, and returns them all.
 fn watched(daemon: &Daemon, work: impl FnOnce()) -> Vec<Scrape> {
     let admin = daemon.admin().unwrap();
     let (over, scrapes) = (AtomicBool::new(false), Mutex::new(Vec::new()));
@@ -120,10 +120,11 @@ fn counts(daemon: &Daemon, sink: &str, name: &str, expected: u64) {
     eventually(&format!("{metric} of {sink} is {expected}"), SOON, || count() == expected as f64);
 }
 
-/// All, those that a filter takes, a sink that is away now and then; and a feed with lines that are no record.
+/// Feed and sink: `out` takes all records, `logins` those of its filter, `late` is away now and then; the feed `others`
+/// has mostly lines that are no record.
 const STREAMS: [(&str, &str); 4] = [("audit", "out"), ("audit", "logins"), ("audit", "late"), ("others", "out")];
 
-/// What another component of YDB writes, and an audit record of the same log.
+/// A line of another component of YDB, and an audit record of the same log.
 const OTHER: &str = "2022-08-03T22:41:43.100000Z node 1 :TX_PROXY INFO: Actor# [1:7127:1] txid# 281474976710670 DONE\n";
 const AUDIT: &str = "2023-03-14T10:41:36.485788Z: {\"paths\":\"[/root/.sys/pdisks]\",\"tx_id\":\"281474976775658\",\"database\":\"/root\",\"remote_address\":\"ipv6:[::1]:1\",\"status\":\"SUCCESS\",\"subject\":\"{none}\",\"operation\":\"DROP TABLE\",\"component\":\"schemeshard\"}\n";
 
@@ -167,7 +168,7 @@ fn whatever_happens_no_record_is_unaccounted_for() {
     assert_eq!(of_stream(last, ("others", "out"), "delivered_total", ""), 1.0, "what is no record is not read as one");
     let quarantined = ["feed=\"audit\"", "kind=\"record\""];
     assert_eq!(daemon.metric("auditferry_records_quarantined_total", &quarantined), BROKEN as f64);
-    // Three records vanish before the sink that is away has had them, and come back.
+    // Three records vanish before the sink that is away gets them, and come back.
     let scrapes = watched(&daemon, || {
         world.write(KEY, &object(&lines(4..=RECORDS)));
         eventually("it was read again", SOON, || {
@@ -189,7 +190,7 @@ fn whatever_happens_no_record_is_unaccounted_for() {
     assert_once_each(&world.delivered("late"), &good(1..=RECORDS));
 }
 
-/// The counts of what goes to `out` move while its object is read, and not only at its end.
+/// Asserts that the counts of `out` move while its object is read, and not only at its end.
 fn assert_counts_move(scrapes: &[Scrape]) {
     let is_within = |count: f64| count > 0.0 && count < GOOD as f64;
     for name in ["read_total", "delivered_total"] {

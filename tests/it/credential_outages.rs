@@ -1,4 +1,4 @@
-//! Credentials that end, or cannot be had for a while, cost time and nothing else; a clock that is wrong is made up for.
+//! Credentials that end, or are unavailable for a while, cause a delay and nothing else; a wrong clock is compensated.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -11,7 +11,7 @@ use super::support::records::{object, records};
 use super::support::waiting::{SOON, eventually};
 use super::support::world::{World, key};
 
-/// What is said while there are no credentials.
+/// What the log may say while there are no credentials.
 const EXPECTED: [&str; 6] = [
     "a page of the listing is asked for again",
     "no credentials",
@@ -31,13 +31,13 @@ fn from_instance(start: Start, source: &Source) -> Start {
 }
 
 fn from_web_identity(start: Start, source: &Source) -> Start {
-    // Any file of text is a token here.
+    // Any text file serves as a token here.
     let start = start.with_environment("AWS_WEB_IDENTITY_TOKEN_FILE", "auditferry.toml");
     let start = start.with_environment("AWS_ROLE_ARN", "arn:aws:iam::000000000000:role/audit-reader");
     start.with_environment("AWS_ENDPOINT_URL_STS", &source.url())
 }
 
-/// What `/readyz` says of the identity, once it does.
+/// Waits until `/readyz` names the identity as failing, and returns that line.
 fn told(daemon: &Daemon) -> String {
     let line = || {
         let text = daemon.page("/readyz").text();
@@ -49,7 +49,7 @@ fn told(daemon: &Daemon) -> String {
     line().unwrap()
 }
 
-/// Row 46: what is under way is not broken by new credentials, and what is asked next is signed with them.
+/// Row 46: new credentials do not break a body under way, and sign the next request.
 #[test]
 fn a_body_that_comes_for_longer_than_its_credentials_last_is_read_to_its_end() {
     let read = Read::by("");
@@ -70,8 +70,8 @@ fn a_body_that_comes_for_longer_than_its_credentials_last_is_read_to_its_end() {
     assert!(reads[1].access_key() > Some(&*access_key(3)), "{:?}", reads[1].access_key());
 }
 
-/// Row 47: the last credentials serve until they end, then their absence is told, and waited out. `from` tells a process of
-/// the source.
+/// Row 47: the last credentials serve until they end, then their absence is reported and waited out. `from` makes a
+/// process use the source.
 fn is_told_and_waited_out(source: &Source, from: fn(Start, &Source) -> Start) {
     let read = Read::by("");
     read.bucket.put(&key(0), &object(&records([0])));
@@ -85,7 +85,7 @@ fn is_told_and_waited_out(source: &Source, from: fn(Start, &Source) -> Start) {
     assert!(line.contains(": no_credentials: ") && !line.contains("clock"), "{line}");
     daemon.counts("auditferry_identity_failing", &["identity=\"default\""], 1.0);
     let asked = read.proxy.exchanges().len();
-    // A request may have been on its way with further ones when the source went away.
+    // A request with further credentials may have been under way when the source went away.
     assert!(read.access_keys().len() <= had + 1, "{:?}", read.access_keys());
     read.bucket.put(&key(2), &object(&records([2])));
     source.is_away(false);
@@ -112,8 +112,8 @@ fn an_sts_that_is_away_is_told_when_a_web_identitys_credentials_have_ended_and_w
     is_told_and_waited_out(&Source::sts(), from_web_identity);
 }
 
-/// An S3 whose clock is an hour ahead of this machine's, with one object: it takes no request that is signed for another time
-/// than within 15 minutes of its own, as AWS does, and its answers say what time it has.
+/// An S3 with one object, whose clock is an hour ahead of this machine's. As AWS does, it refuses requests that are
+/// signed for a time more than 15 minutes from its own, and its answers carry its time.
 fn ahead(content: Vec<u8>) -> Receiver {
     Receiver::with_script(move |request| {
         let now = Timestamp::now() + SignedDuration::from_hours(1);
@@ -138,7 +138,8 @@ fn ahead(content: Vec<u8>) -> Receiver {
     })
 }
 
-/// Row 45: who is told the time by a refusal signs for that time, whatever this machine's clock says.
+/// Row 45: after a refusal that carries the service's time, requests are signed for that time, whatever this machine's
+/// clock says.
 #[test]
 fn a_clock_that_is_an_hour_off_costs_a_refusal_and_is_told() {
     let s3 = ahead(object(&records(0..3)));

@@ -30,7 +30,8 @@ fn systemd_analyze(arguments: &[&str], unit: &Path) -> Output {
     output.unwrap_or_else(|error| panic!("systemd-analyze: {error}; install the package `systemd`"))
 }
 
-/// The unit as it is shipped, with the program where it is now, so that it can be looked at without installing it.
+/// The shipped unit, changed to start the program that was just built, so that it can be checked without an
+/// installation.
 fn unit(directory: &Path) -> PathBuf {
     let text = read("systemd/auditferry.service");
     let installed = "ExecStart=/usr/local/bin/auditferry ";
@@ -46,7 +47,7 @@ fn systemd_has_nothing_to_say_about_the_unit() {
     let directory = tempfile::tempdir().unwrap();
     let output = systemd_analyze(&["verify"], &unit(directory.path()));
     let said = String::from_utf8_lossy(&output.stderr);
-    // What is said of other units of this machine is not about ours.
+    // systemd-analyze also reports faults of this machine's other units.
     let about_it: Vec<&str> = said.lines().filter(|line| line.contains("auditferry")).collect();
     assert!(about_it.is_empty(), "{}", about_it.join("\n"));
     assert!(output.status.success(), "{said}");
@@ -55,7 +56,7 @@ fn systemd_has_nothing_to_say_about_the_unit() {
 #[test]
 fn the_unit_exposes_next_to_nothing() {
     let directory = tempfile::tempdir().unwrap();
-    // 15 is an exposure of 1.5 on a scale to 10.
+    // The threshold is in tenths: an exposure of 1.5 on a scale to 10.
     let output =
         systemd_analyze(&["security", "--offline=true", "--threshold=15", "--no-pager"], &unit(directory.path()));
     let said = String::from_utf8_lossy(&output.stdout);
@@ -67,7 +68,7 @@ fn the_unit_leaves_time_to_stop_and_does_not_repeat_what_cannot_help() {
     let text = read("systemd/auditferry.service");
     let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap().to_owned();
     assert!(value("TimeoutStopSec").parse::<u64>().unwrap() > 25);
-    // A signal that ends it counts as a regular end for systemd: only `always` starts it again.
+    // systemd takes an end by SIGTERM, for one, as a clean exit, after which only `always` starts the program again.
     assert_eq!(value("Restart"), "always");
     assert_eq!(value("StartLimitIntervalSec"), "0");
     assert_eq!(value("RestartPreventExitStatus"), "64 65 78");
@@ -82,7 +83,7 @@ fn what_the_unit_writes_can_be_read_by_its_group_and_its_state_by_nobody() {
     let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap();
     let user = value("User");
     assert_eq!((user, value("Group")), ("auditferry", "auditferry"));
-    // Logs of a dynamic user lie below /var/log/private, which only root may enter.
+    // With a dynamic user, logs lie below /var/log/private, which only root may enter.
     assert!(!text.contains("DynamicUser=yes"));
     assert!(read("systemd/auditferry.sysusers").lines().any(|line| line.starts_with(&format!("u {user} "))));
     assert_eq!((value("LogsDirectory"), value("LogsDirectoryMode")), ("auditferry", "0750"));
@@ -96,7 +97,7 @@ fn the_container_says_whether_it_is_well() {
     let check = text.lines().find(|line| line.starts_with("HEALTHCHECK ")).unwrap();
     let command = check.split_once(" CMD ").unwrap().1;
     assert_eq!(command, "[\"/usr/local/bin/auditferry\", \"health\"]");
-    // It looks at the file that the daemon is started with.
+    // The command's default is the file that the daemon is started with.
     assert!(text.contains("CMD [\"run\", \"--config\", \"/etc/auditferry/auditferry.toml\"]"));
     let help = Command::new(env!("CARGO_BIN_EXE_auditferry")).args(["health", "--help"]).output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
@@ -112,7 +113,7 @@ fn the_container_runs_as_nobody_without_a_shell() {
     assert!(!last.contains("\nRUN "), "the image that runs has no shell to run anything with");
 }
 
-/// The sources of the image are few, and Cargo has all that it looks for among them.
+/// The image is built of few sources, and Cargo finds all that it needs among them.
 #[test]
 fn the_container_is_built_of_the_sources_alone() {
     let text = read("deploy/Containerfile");
@@ -157,7 +158,7 @@ fn the_bill_of_materials_names_what_is_built_in_and_nothing_else() {
         assert_eq!(component["hashes"][0]["content"], checksum.trim_matches('"'), "{locked}");
         named.insert(text("name"));
     }
-    // Built in by a name in Cargo.toml, by way of another, and in C; not used by tests alone, nor on other systems.
+    // Crates that Cargo.toml names, that another crate needs, and in C; none that only tests or other systems need.
     for name in ["tokio", "rustls", "h2", "aws-lc-sys", "libsqlite3-sys"] {
         assert!(named.contains(name), "{name}");
     }
@@ -166,7 +167,7 @@ fn the_bill_of_materials_names_what_is_built_in_and_nothing_else() {
     }
 }
 
-/// Whether a field is indexed, or lies in what is flattened.
+/// Whether a field is indexed, by itself or inside a flattened field.
 fn is_mapped(properties: &Value, path: &[&str]) -> bool {
     let Some((first, rest)) = path.split_first() else { return false };
     match &properties[*first] {
@@ -176,7 +177,7 @@ fn is_mapped(properties: &Value, path: &[&str]) -> bool {
     }
 }
 
-/// The paths of all values of an event.
+/// Adds the paths of all values of an event to `found`.
 fn leaves(value: &Value, path: &str, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(members) => {
@@ -187,7 +188,7 @@ fn leaves(value: &Value, path: &str, found: &mut BTreeSet<String>) {
     }
 }
 
-/// The events of a fixture of each family.
+/// The events of all families' fixtures.
 fn decoded(encoding: &str) -> Vec<Value> {
     let fixtures = [
         ("databricks", "auditlogs_7.json"),
@@ -231,7 +232,7 @@ fn the_index_templates_name_every_field_that_is_written_and_no_log_adds_one() {
     }
 }
 
-/// What the members of the object may be in a column of Azure Monitor.
+/// Whether an Azure Monitor column of type `column` takes the value.
 fn fits(value: &Value, column: &str) -> bool {
     match column {
         "dynamic" => value.is_object() || value.is_array(),
@@ -254,7 +255,7 @@ fn the_table_for_sentinel_has_a_column_for_each_member_of_an_event_and_the_rule_
         let (stream, in_table) = (flow["outputStream"].as_str().unwrap(), columns(&table["schema"]["columns"]));
         assert_eq!(format!("Custom-{}", table["schema"]["name"].as_str().unwrap()), stream);
         assert_eq!([&flow["streams"][0], &template["outputs"]["stream"]["value"]], [stream, stream]);
-        // The rule makes the one column that the stream may lack.
+        // The rule adds `TimeGenerated`, the one column that the stream need not declare.
         let mut declared = columns(&rule["streamDeclarations"][stream]["columns"]);
         declared.insert("TimeGenerated".to_owned(), "datetime".to_owned());
         assert_eq!(declared, in_table, "{name}");
@@ -272,7 +273,7 @@ fn the_table_for_sentinel_has_a_column_for_each_member_of_an_event_and_the_rule_
 
 #[test]
 fn no_banned_crate_is_built_in() {
-    // What is built, not what Cargo.lock could hold for features that are off.
+    // Cargo.lock also lists crates of features that are off; `cargo tree` lists what is built.
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--offline", "--locked", "--edges", "normal,build", "--prefix", "none", "--format", "{p}"])
         .current_dir(root())
@@ -302,7 +303,7 @@ fn no_banned_crate_is_built_in() {
     }
 }
 
-/// Major and minor.
+/// Major and minor version.
 fn number(version: &str) -> Vec<u64> {
     version.split('.').take(2).map(|part| part.parse().unwrap()).collect()
 }

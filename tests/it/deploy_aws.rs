@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::deploy::{read, root};
 
-/// What the program makes of a bucket's present configuration; empty stands for none, as the AWS CLI writes it.
+/// The output of `deploy/notifications.jq` for a bucket's present configuration. The AWS CLI prints nothing if there is
+/// none.
 fn notifications(before: &str, to: &str, prefix: &str) -> Result<Value, String> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("before.json");
@@ -90,7 +91,7 @@ fn the_policies_grant_what_is_needed_and_no_more() {
             granted.extend(actions.iter().map(|action| format!("{name} {}", action.as_str().unwrap())));
             assert_ne!(statement["Resource"], "*", "{name}");
             assert_ne!(statement["Principal"], "*", "{name}");
-            // A service would send in anybody's name.
+            // Without a condition, any account could make the service send.
             if let Some(service) = statement["Principal"]["Service"].as_str() {
                 assert!(statement["Condition"].to_string().contains("aws:SourceArn"), "{name}: {service}");
             }

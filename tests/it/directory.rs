@@ -1,4 +1,4 @@
-//! A directory laid out like a bucket is a place like any other.
+//! A directory laid out like a bucket works as a bucket does.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -89,7 +89,7 @@ fn a_folder_that_cannot_be_looked_at_is_a_failure_and_the_others_are_delivered()
     for n in 0..50 {
         world.write(&key(n), &object(&records(n..=n)));
     }
-    // Nobody may look into a folder that is nested too deep, whoever asks.
+    // Folders nested too deep are never looked into, not even by root, whom file modes do not stop.
     let deep = vec!["d"; 70].join("/");
     std::fs::create_dir_all(world.path("source").join(deep)).unwrap();
     let daemon = world.run(&["--once"]).expecting(&["cannot be looked at", "stopped by an error"]).spawn();
@@ -106,7 +106,8 @@ fn a_directory_that_is_not_there_is_told_as_such() {
     assert_eq!(daemon.end().code(), Some(66));
 }
 
-/// Overwrites the file in place, as a copier does that reuses it: a few KiB at a time, cut off before or after.
+/// Overwrites the file in place a few KiB at a time, as a copier does that reuses it. The file is truncated before or
+/// after.
 fn write_in_place(path: &Path, content: &[u8], cut_first: bool) {
     let mut file = File::options().create(true).write(true).truncate(cut_first).open(path).unwrap();
     for piece in content.chunks(7_000) {
@@ -124,7 +125,7 @@ fn however_a_file_is_copied_over_while_it_is_read_each_line_is_delivered_once() 
     std::fs::create_dir_all(copied.parent().unwrap()).unwrap();
     let daemon = world.run(&[]).expecting(&["held back", "was rewritten", "changed while it was read"]).ready();
     let (all, step) = (1_000, 50);
-    // Of each file its own records.
+    // Each file has records of its own.
     let of = |file: u64, end: u64| records(file * all..file * all + end);
     for end in (step..=all).step_by(step as usize) {
         write_in_place(&copied, &object(&of(0, end)), true);
@@ -205,7 +206,7 @@ fn a_file_system_that_does_not_answer_is_its_feeds_fault_and_the_others_go_on() 
     std::fs::create_dir(&second).unwrap();
     let feed = format!("family = \"databricks\"\ndirectory = {second:?}\nscan_every = \"1s\"\nsinks = [\"second\"]");
     let world = world.with(&format!("[feed.second]\n{feed}\n"));
-    // More than may be asked for at once.
+    // More files than may be read at once.
     let paths: Vec<_> = (0..8).map(|number| world.path("source").join(key(number))).collect();
     (0..8).for_each(|number| world.write(&key(number), &object(&records(number..=number))));
     let lease = Lease::on(paths.iter().map(|path| path.as_path()));

@@ -1,4 +1,4 @@
-//! The emulators do what the other tests lean on.
+//! The emulators behave as the other tests rely on.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! What the encodings make of one event: ECS, each version of OCSF, the record itself, and what their switches change.
+//! One event in each encoding: ECS, each version of OCSF, and the record itself; and what their options change.
 
 use auditferry::testing::delta::RecordHash;
 use auditferry::testing::event::{Encoded, Encoder, EncodingName, OcsfVersion, Options, Scope};
@@ -16,7 +16,7 @@ const KEY: &str = "workspaceId=1234567890123456/date=2024-01-15/auditlogs_7.json
 /// 2024-01-15T08:00:00Z.
 const LAST_MODIFIED_MS: i64 = 1_705_305_600_000;
 
-/// The lines that one encoder makes of the records of one object of Databricks.
+/// The lines that one encoder makes of the records of one Databricks object.
 fn encoded(lines: &[&[u8]], name: EncodingName, options: Options) -> Vec<String> {
     encoded_of("databricks", lines, name, options)
 }
@@ -170,7 +170,8 @@ fn values_of_any_depth_and_exactness_reach_every_version() {
     }
 }
 
-/// Versions that take texts of any length have it whole; the others have its beginning, and all of it beside.
+/// OCSF versions without a length limit have the whole text; the others have its beginning, and the whole text in
+/// `unmapped`.
 #[test]
 fn a_text_longer_than_a_version_takes_is_cut_and_kept_whole_beside_the_event() {
     let long = "é".repeat(65_537);
@@ -226,7 +227,7 @@ fn an_address_that_a_version_does_not_take_for_one_is_kept_beside_the_event() {
     }
 }
 
-/// PATCH is a method of OCSF since 1.8.0, or a version before that which is not written here.
+/// OCSF has the method PATCH since 1.8.0, or since a version before it that this program does not write.
 #[test]
 fn a_method_that_a_version_does_not_know_is_kept_beside_the_event() {
     let record = |method: &str| {

@@ -1,5 +1,5 @@
-//! What a shipper puts around a line is opened where shippers put lines, and nowhere else: the rest of a line of log is
-//! whatever clients sent.
+//! A shipper's envelope is opened only where shippers put lines. Everything else in a log line is text that clients
+//! sent.
 
 use auditferry::testing::delta::RecordHash;
 use auditferry::testing::event::{Encoded, Encoder, EncodingName, Options, Scope};
@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 use super::container_logs::{event, read};
 use super::support::wrappers::{CASES, value};
 
-/// Every kind of record that shippers carry: its family, and a record of that number.
+/// Every kind of record that shippers carry: its family, and a function that makes a record from a number.
 fn kinds() -> impl Iterator<Item = (&'static str, fn(u32) -> String)> {
     CASES.iter().filter(|(name, ..)| *name != "s3_access").map(|(name, _, record)| (*name, *record))
 }
 
-/// No event comes of it, whether it is passed over or refused.
+/// Asserts that the line gives no event, whether it is skipped or refused.
 fn assert_no_event(family: &str, line: &str) {
     let events: Vec<Value> = read(family, line.as_bytes()).records.into_iter().flatten().flatten().collect();
     assert!(events.is_empty(), "{family}: {line}\ngives {events:#?}");
@@ -49,7 +49,7 @@ fn a_record_that_a_client_sent_is_no_record() {
     }
 }
 
-/// As `log` a client's record would be taken for a container's line.
+/// Under the name `log`, a client's record would pass for a container's line.
 #[test]
 fn nothing_in_a_line_of_the_products_own_is_a_record() {
     let own = [
@@ -165,7 +165,7 @@ fn a_feed_names_further_members_that_hold_lines() {
     }
 }
 
-/// GELF has the first words of a line beside the whole line.
+/// GELF has both the first words of a line and the whole line.
 #[test]
 fn a_member_that_was_cut_short_never_wins_over_the_whole() {
     for (family, record) in kinds() {

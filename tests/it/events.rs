@@ -1,4 +1,4 @@
-//! What records of each family become: the fixtures' events, word for word, and each valid.
+//! The events that records of each family become: the fixtures' events word for word, and all valid.
 
 use auditferry::testing::delta::RecordHash;
 use auditferry::testing::event::{Encoded, Encoder, EncodingName, Options, Scope};
@@ -14,7 +14,7 @@ const KEY: &str = "workspaceId=1234567890123456/date=2024-01-15/auditlogs_7.json
 /// 2024-01-15T08:00:00Z.
 const LAST_MODIFIED_MS: i64 = 1_705_305_600_000;
 
-/// The events of each line, encoded on their own; occurrences are counted among the lines.
+/// The events of each line, encoded one by one. A repeated line has the next occurrence number.
 fn encode(lines: &[&[u8]], options: Options) -> Vec<Result<String, Refusal>> {
     let object = ObjectId::new("audit-logs", KEY);
     let family = family::named("databricks").unwrap();
@@ -35,7 +35,7 @@ fn encode(lines: &[&[u8]], options: Options) -> Vec<Result<String, Refusal>> {
     lines.iter().enumerate().map(encode).collect()
 }
 
-/// What is said beside the events, which are OCSF, is what they say.
+/// Asserts that the heads beside encoded OCSF events agree with the events.
 pub fn assert_heads_are_of_their_lines(encoded: &Encoded) {
     assert_eq!(encoded.heads.len(), encoded.ends.len());
     for (head, line) in encoded.heads.iter().zip(encoded.bytes.split_inclusive(|byte| *byte == b'\n')) {

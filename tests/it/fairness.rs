@@ -1,4 +1,4 @@
-//! No feed waits for another's fault.
+//! No feed waits for another feed's fault.
 
 use super::support::aws::Aws;
 use super::support::log::READ_FAILED;
@@ -7,7 +7,7 @@ use super::support::records::{assert_once_each, lines_of, records};
 use super::support::waiting::{SOON, eventually};
 use super::support::world::{Place, World};
 
-/// Two feeds that share a queue: `audit`, of `place` and read through `through`, and `second`.
+/// Two feeds that share a queue: `audit` reads `place` by way of `through`, `second` reads a bucket beside it.
 fn sharing(place: &Place, through: &str, sink: &str) -> (World, Place) {
     let second = place.beside();
     let table =
@@ -16,7 +16,7 @@ fn sharing(place: &Place, through: &str, sink: &str) -> (World, Place) {
     (world, second)
 }
 
-/// Keys of a queue that gives out ten messages at a time.
+/// Settings of a queue from which at most ten messages are received at a time.
 const TEN_AT_ONCE: &str = "held_max = 10\nreceivers = 1";
 
 #[test]

@@ -1,4 +1,4 @@
-//! Rows of the catalogue of faults (tests/faults.md) that no other promise's tests meet with the real process.
+//! Rows of the catalogue of faults (tests/faults.md) that no other test meets with the real process.
 
 use rustix::process::Signal;
 
@@ -9,7 +9,7 @@ use super::support::records::{object, records};
 use super::support::waiting::{SOON, eventually};
 use super::support::world::{KEY, Place, World, key};
 
-/// Row 5: the reading that is under way ends with the version it began with, the next one brings the rest.
+/// Row 5: the reading under way ends with the version that it began with; the next reading brings the rest.
 #[test]
 fn an_object_that_is_overwritten_while_its_body_comes_delivers_each_record_once() {
     let place = Place::new();
@@ -27,14 +27,15 @@ fn an_object_that_is_overwritten_while_its_body_comes_delivers_each_record_once(
     world.delivered_once_each(&records(0..4_000));
 }
 
-/// Row 6: what is resumed is the version that was begun; where that is gone the reading begins anew.
+/// Row 6: a read is resumed only from the version that it began with; if that version is gone, the object is read from
+/// its beginning.
 #[test]
 fn an_object_that_is_overwritten_before_its_body_is_resumed_is_read_anew_and_nothing_twice() {
     let place = Place::new();
     let proxy = Proxy::to(Aws::emulated().address);
     proxy.breaks(&[Fault::CutAfter(300_000), Fault::Delayed]);
     let world = World::fed_through(&proxy, &place);
-    // The later version begins otherwise: no byte of it may be taken for the earlier one's rest.
+    // The later version has another beginning: no byte of it may be taken for the rest of the earlier version.
     let (earlier, later) = (records(0..3_000), records((5_000..5_010).chain(0..3_000)));
     place.bucket.put(KEY, &object(&earlier));
     let daemon = world.run(&[]).expecting(&["failed for now"]).ready();
@@ -51,7 +52,7 @@ fn an_object_that_is_overwritten_before_its_body_is_resumed_is_read_anew_and_not
     world.delivered_once_each(&later);
 }
 
-/// Row 11: a KMS key that is disabled is told with what to do, and no message is lost by it.
+/// Row 11: a disabled KMS key is reported with what to do, and no message is lost by it.
 #[test]
 fn an_object_whose_key_is_disabled_is_told_and_delivered_once_it_is_enabled() {
     let place = Place::new();
@@ -68,7 +69,7 @@ fn an_object_whose_key_is_disabled_is_told_and_delivered_once_it_is_enabled() {
     world.delivered_once_each(&records(0..3));
 }
 
-/// Row 16: while the process is frozen its messages become visible again; what it had under way is delivered once.
+/// Row 16: while the process is frozen its messages become visible again; the records under way are delivered once.
 #[test]
 fn a_process_that_is_frozen_past_its_lease_delivers_each_record_once() {
     let place = Place::new();
@@ -90,7 +91,7 @@ fn a_process_that_is_frozen_past_its_lease_delivers_each_record_once() {
     world.delivered_once_each(&records(0..400));
 }
 
-/// Row 22: who asks twice does not wait, and nothing is damaged by it.
+/// Row 22: a second signal ends the process without a wait, and damages nothing.
 #[test]
 fn a_second_signal_ends_the_process_at_once_and_loses_nothing() {
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
@@ -120,7 +121,8 @@ fn a_second_signal_ends_the_process_at_once_and_loses_nothing() {
     }
 }
 
-/// Row 48: a bucket that refuses seven of ten reads for its rate costs time, and no message its receives.
+/// Row 48: a bucket that answers seven of ten reads with SlowDown costs time, and does not use up any message's
+/// receives.
 #[test]
 fn a_bucket_that_slows_most_reads_down_sends_no_message_to_the_dead_letters() {
     const OBJECTS: u64 = 20;
@@ -149,14 +151,15 @@ fn a_bucket_that_slows_most_reads_down_sends_no_message_to_the_dead_letters() {
     world.delivered_once_each(&records(0..10 * OBJECTS));
 }
 
-/// Row 53: after a failed sync nobody knows what is on the disk. The process ends, and the next one knows what was promised.
+/// Row 53: after a failed sync the disk's content is unknown. The process ends, and the next one reads what was
+/// committed.
 #[test]
 fn a_sync_of_the_checkpoint_store_that_fails_ends_the_process_and_loses_nothing() {
     let world = World::fed_by_directory();
     world.write(&key(0), &object(&records(0..100)));
     world.once();
     let log = world.state().join("checkpoints.sqlite-wal");
-    // Its start syncs less often than that.
+    // Fewer than 12 syncs happen during the start.
     let failing = "-e trace=fdatasync,fsync -e inject=fdatasync,fsync:error=EIO:when=12+";
     let traced = format!("exec strace -D -f -qqq -o /dev/null -P {log:?} {failing} \"$@\"");
     let mut daemon = world.run(&[]).after(&traced).expecting(&["checkpoint store", "stopped by an error"]).ready();
@@ -171,7 +174,7 @@ fn a_sync_of_the_checkpoint_store_that_fails_ends_the_process_and_loses_nothing(
     world.delivered_once_each(&records(0..100 * written));
 }
 
-/// Row 55: somebody else took the messages out of the queue. A scheduled scan finds what they told of.
+/// Row 55: another consumer took the messages out of the queue. A scheduled scan finds the objects that they named.
 #[test]
 fn what_a_queue_lost_is_found_by_the_next_scan() {
     let place = Place::new();

@@ -1,4 +1,4 @@
-//! A file sink whose files others rename, as logrotate does, or that are compressed, has each line once whatever happens.
+//! A file sink writes each line once, even if its files are compressed, or renamed by others, as logrotate does.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -15,21 +15,21 @@ use super::support::records::{assert_once_each, object, records};
 use super::support::waiting::{SOON, eventually, moment};
 use super::support::world::{KEY, World, key};
 
-/// What the log says of a file that was renamed.
+/// What the log says when the sink's file was renamed.
 const RENAMED: &str = "the sink's file was given another name; continuing in a new one";
 
-/// The names of a sink's file as `none`, gzip and zstd have it, and the key that says so.
+/// File names and keys of a sink without compression, with gzip and with zstd.
 const FILES: [(&str, &str); 3] =
     [("out.raw", ""), ("out.raw.gz", "compression = \"gzip\"\n"), ("out.raw.zst", "compression = \"zstd\"\n")];
 
-/// Fed by a directory, delivering records as they came to a file of this name.
+/// A directory feed with a file sink that writes raw records to this file.
 fn world(name: &str, keys: &str) -> World {
     let world = World::new().with_directory_feed(&["out"]);
     let path = world.path(name);
     world.with(&format!("[sink.out]\ntype = \"file\"\npath = {path:?}\nencoding = \"raw\"\n{keys}"))
 }
 
-/// The lines of a file that is sound from its beginning to its end.
+/// The lines of a file, which must be well-formed from its beginning to its end.
 fn lines(path: PathBuf) -> Vec<String> {
     let stored = std::fs::read(&path).unwrap_or_default();
     let mut text = String::new();
@@ -103,7 +103,7 @@ fn sighup_opens_a_renamed_file_anew_though_no_event_comes() {
     world.write(KEY, &object(&records(0..3)));
     counts(&daemon, 3.0);
     let (path, renamed) = (world.path("out.raw"), world.path("out.raw.1"));
-    // Where nothing was renamed nothing changes.
+    // If nothing was renamed, SIGHUP changes nothing.
     daemon.signal(Signal::HUP);
     eventually("SIGHUP is told", SOON, || daemon.says("opening the files of the sinks anew") == 1);
     std::fs::rename(&path, &renamed).unwrap();
@@ -126,7 +126,7 @@ fn a_file_that_is_truncated_in_place_parks_its_sink_until_it_is_moved_away() {
         world.write(KEY, &object(&records(0..3)));
         counts(&daemon, 3.0);
         let (path, copy, cut) = (world.path(name), world.path(&format!("1.{name}")), world.path(&format!("2.{name}")));
-        // As logrotate does it with `copytruncate`.
+        // logrotate does this with `copytruncate`.
         std::fs::copy(&path, &copy).unwrap();
         File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
         world.write(KEY, &object(&records(0..5)));
@@ -137,7 +137,7 @@ fn a_file_that_is_truncated_in_place_parks_its_sink_until_it_is_moved_away() {
             line.contains("another process truncated it") && line.contains("copytruncate") && line.contains(name)
         });
         assert_eq!(daemon.log.said("the sink is parked until it is mended").unwrap().level, "ERROR");
-        // A start changes nothing.
+        // A restart changes nothing.
         daemon.stop();
         let daemon = world.run(&[]).expecting(&["the sink is parked", "was removed or truncated"]).at_work();
         eventually("the next daemon says so too", SOON, || daemon.page("/readyz").text().contains("copytruncate"));
@@ -163,7 +163,7 @@ fn full_compressed_files_get_their_numbers_before_their_ending() {
     }
 }
 
-/// Each file of the sink, under whatever name, but for those that are no file of its.
+/// The files of the sink under their old and new names.
 fn files(world: &World, name: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(world.path(".")).unwrap().map(|entry| entry.unwrap().path());
     entries.filter(|path| path.file_name().unwrap().to_str().unwrap().ends_with(name)).collect()
@@ -183,7 +183,7 @@ fn nothing_is_lost_or_repeated_when_compressed_files_are_renamed_and_processes_k
             }
         };
         for _ in 0..kills(12) {
-            // A file may be renamed between a look at it and its opening.
+            // A file may be renamed after the sink looked at it and before it opens it.
             let start = world.run(&[]).expecting(&["a batch was not delivered; trying again"]);
             let daemon = if chance.below(3) == 0 { start.spawn() } else { start.ready() };
             for _ in 0..chance.below(4) {

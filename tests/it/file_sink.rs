@@ -1,4 +1,4 @@
-//! A file sink keeps every line that was ever written to a file, its own and others'.
+//! A file sink keeps every line that was ever written to its file, by itself or by others.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
@@ -8,10 +8,10 @@ use super::support::records::{assert_once_each, lines_of, object, records};
 use super::support::waiting::{SOON, eventually};
 use super::support::world::{KEY, World};
 
-/// What a log may say where somebody else has written to the sink's file.
+/// What the log may say if another process has written to the sink's file.
 const NOT_OURS: &str = "found bytes behind the committed end that are not ours";
 
-/// Every line below the name of the sink's file, the newest file's last.
+/// The lines of all the sink's files, those of the newest file last.
 fn lines_of_all_files(world: &World, sink: &str) -> Vec<String> {
     let current = world.output(sink);
     let name = current.file_name().unwrap().to_str().unwrap().to_owned();
@@ -66,7 +66,7 @@ fn a_daemon_whose_file_another_one_writes_is_parked_and_neither_loses_a_line() {
     let first = world.start();
     world.write(KEY, &object(&records(0..3)));
     world.comes_to("out", 3);
-    // As much again, from another source and with a state of its own, into the same file.
+    // A second daemon, with a source and a state of its own, writes to the same file.
     let out = world.output("out");
     let other = World::new()
         .impatient()
@@ -86,7 +86,7 @@ fn a_daemon_whose_file_another_one_writes_is_parked_and_neither_loses_a_line() {
     world.delivered_once_each(&records(0..6));
 }
 
-/// The variable that gives the sink `out` another path.
+/// The variable that changes the path of the sink `out`.
 const PATH: &str = "AUDITFERRY__SINK__OUT__PATH";
 
 #[test]
@@ -102,7 +102,7 @@ fn a_sink_with_another_path_begins_a_file_there_and_repeats_nothing() {
     assert_eq!(log.said("the sink's path is another; beginning the file there").unwrap().level, "INFO");
     world.delivered_once_each(&records(0..3));
     assert_once_each(&lines_of(&new), &records(3..5));
-    // And back again.
+    // The first path again.
     world.write(KEY, &object(&records(0..6)));
     world.once_expecting(&[NOT_OURS]);
     assert_once_each(&world.delivered("out"), &[records(0..3), records(5..6)].concat());
@@ -130,7 +130,7 @@ fn a_sink_whose_file_is_gone_goes_on_with_another_path() {
     assert_once_each(&lines_of(&new), &records(3..5));
 }
 
-/// A group that the daemon may give its files, other than its own where there is one.
+/// A group that the daemon may give its files; another than its own if it has another.
 fn another_group() -> u32 {
     if geteuid().is_root() {
         return 54321;
@@ -188,7 +188,7 @@ fn a_file_that_is_there_is_given_what_is_configured_and_else_left_as_it_is() {
 fn a_sink_whose_group_may_not_be_set_is_parked_and_says_why() {
     let world = World::fed_by_directory().impatient().with("group = 54322\n");
     let start = world.run(&[]).expecting(&["the sink is parked"]);
-    // Who is root may set any group but for this.
+    // Root may set any group unless this capability is gone.
     let start = if geteuid().is_root() { start.after("exec setpriv --bounding-set=-chown \"$@\"") } else { start };
     let daemon = start.at_work();
     world.write(KEY, &object(&records(0..3)));
@@ -198,7 +198,7 @@ fn a_sink_whose_group_may_not_be_set_is_parked_and_says_why() {
     });
     daemon.stop();
     assert!(world.delivered("out").is_empty());
-    // Nothing is lost: the next one may.
+    // Nothing is lost: the next process, with a group that it may set, delivers the records.
     let start = world.run(&["--once"]).with_environment("AUDITFERRY__SINK__OUT__GROUP", &another_group().to_string());
     assert!(start.spawn().end().success());
     world.delivered_once_each(&records(0..3));

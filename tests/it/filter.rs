@@ -1,4 +1,4 @@
-//! A sink gets the events that its filter takes, each once; those that it leaves out are passed and counted.
+//! A sink gets the events that its filter accepts, each once; the other events are counted as filtered.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::support::records::{object, record, records};
 use super::support::waiting::moment;
 use super::support::world::{KEY, World};
 
-/// A login of a user.
+/// A record of a user's login.
 fn login(n: u64, user: &str) -> String {
     record(n)
         .replace("\"clusters\"", "\"accounts\"")
@@ -18,7 +18,7 @@ fn login(n: u64, user: &str) -> String {
         .replace(&format!("{{\"cluster_name\":\"c{n}\"}}"), &format!("{{\"user\":\"{user}\"}}"))
 }
 
-/// A world with a file sink for each of these names, filters and encodings.
+/// A world with a file sink for each name; the second text is its filter and encoding.
 fn world(sinks: &[(&str, &str)]) -> World {
     let names: Vec<&str> = sinks.iter().map(|(name, _)| *name).collect();
     sinks.iter().fold(World::new().with_directory_feed(&names), |world, (name, keys)| {
@@ -27,7 +27,7 @@ fn world(sinks: &[(&str, &str)]) -> World {
     })
 }
 
-/// Which records the lines are of, by their requests.
+/// The numbers of the records that the lines come from, by their request ids.
 fn requests(world: &World, sink: &str) -> Vec<String> {
     let request = |line: &String| {
         let event: Value = serde_json::from_str(line).unwrap();

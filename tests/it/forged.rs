@@ -1,4 +1,4 @@
-//! Whoever can send a message, or archives an object, makes no later content vanish.
+//! No later content is hidden by anyone who can send a message, or who archives an object.
 
 use super::support::aws::{Aws, told_by_s3};
 use super::support::daemon::Daemon;
@@ -12,7 +12,7 @@ fn encoded(key: &str) -> String {
     key.replace('=', "%3D")
 }
 
-/// The queue has a message that names a version of the object, which nobody has to have written.
+/// Sends a message that names a version of the object which need not exist.
 fn forge(place: &Place, etag: &str, sequencer: &str) {
     place.queue.send(&told_by_s3(&[(&place.bucket.name, &encoded(KEY), etag, sequencer)]));
     place.queue.drained();
@@ -27,7 +27,7 @@ fn a_forged_message_hides_no_later_version() {
     world.comes_to("out", 1);
     place.queue.drained();
     let now = place.bucket.etag(KEY);
-    // The version that is there, one that will be there, and ones that will never be.
+    // The current version, one that is written later, and two that never exist.
     place.bucket.put("workspaceId=1/date=2026-01-01/foretold.json", &object(&records(0..2)));
     world.comes_to("out", 3);
     let later = place.bucket.etag("workspaceId=1/date=2026-01-01/foretold.json");
@@ -64,7 +64,7 @@ fn a_message_is_settled_unread_only_where_it_names_the_version_that_was_read() {
     world.delivered_once_each(&records(0..3));
 }
 
-/// S3's answer where the object must be restored (S3 User Guide, "Working with archived objects").
+/// S3's answer for an object that must be restored first (S3 User Guide, "Working with archived objects").
 const ARCHIVED: Fault = Fault::Refused(403, "InvalidObjectState");
 
 const CANNOT_BE_READ: &str = "an object cannot be read and is quarantined";
@@ -83,7 +83,7 @@ fn an_archived_object_is_read_once_it_is_restored_though_its_entity_tag_is_the_s
     place.bucket.put(KEY, &object(&records(0..3)));
     quarantines(&daemon, 1.0);
     place.queue.drained();
-    // Told of again while it is archived, with the tag that it has and had.
+    // The object is still archived; the message has the entity tag of that same version.
     let etag = place.bucket.etag(KEY);
     forge(&place, &etag, "00");
     quarantines(&daemon, 2.0);
@@ -99,7 +99,7 @@ fn what_a_message_says_of_an_object_that_cannot_be_read_is_not_believed() {
     let proxy = Proxy::to(Aws::emulated().address);
     let world = World::fed_through(&proxy, &place);
     let daemon = world.run(&[]).expecting(&[CANNOT_BE_READ]).ready();
-    // A version that cannot be read, told of under the tag of the one that comes after it.
+    // An unreadable version, then a message that has the entity tag of the version after it.
     place.bucket.put("workspaceId=1/date=2026-01-01/foretold.json", &object(&records(0..3)));
     world.comes_to("out", 3);
     let later = place.bucket.etag("workspaceId=1/date=2026-01-01/foretold.json");

@@ -1,4 +1,4 @@
-//! What records of all families write in many forms becomes one, and says where it is but claimed.
+//! All families' values that records write in many forms come out in one form; what a client merely claims is labelled.
 
 use auditferry::testing::event::{EncodingName, Options};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::container_logs::event;
 use super::encodings::encoded_of;
 
-/// A record of each family that has an address, with that address and time.
+/// A record of each family that has an address, with this address and time.
 fn from_address(address: &str, time: &str) -> [(&'static str, String); 4] {
     [
         ("databricks", json!({"timestamp": time, "serviceName": "x", "actionName": "y", "sourceIPAddress": address}).to_string()),
@@ -16,7 +16,7 @@ fn from_address(address: &str, time: &str) -> [(&'static str, String); 4] {
     ]
 }
 
-/// Whoever sends a request can name any client to the first proxy, which hands it on in `X-Forwarded-For`.
+/// A client can name any address in `X-Forwarded-For` to the first proxy, which passes it on.
 #[test]
 fn an_address_that_proxies_were_told_is_the_clients_and_says_so() {
     for (family, line) in from_address("198.51.100.7, ::ffff:10.0.0.1", "2021-08-24T03:26:24Z") {
@@ -36,7 +36,7 @@ fn an_address_that_proxies_were_told_is_the_clients_and_says_so() {
     }
 }
 
-/// Until a logon succeeds its name is but what somebody typed.
+/// Until a logon succeeds, its name is only what was typed.
 #[test]
 fn a_name_that_did_not_log_on_is_claimed() {
     let event_of = |fields: &Value| {
@@ -67,7 +67,7 @@ fn a_time_as_programs_show_it_is_every_familys_time() {
     }
 }
 
-/// Sources write 0, -1 or 000 where there was no answer.
+/// Sources write 0, -1 or 000 for a request without an answer.
 #[test]
 fn a_number_that_is_no_http_status_is_neither_success_nor_failure() {
     let lines = |status: &str| {

@@ -1,4 +1,4 @@
-//! A record that vanished before a sink had it reaches that sink when it comes back, and once.
+//! A record that vanished before a sink got it reaches that sink once when it comes back.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use super::support::records::{assert_once_each, lines_of, object, records};
 use super::support::waiting::{SOON, eventually};
 use super::support::world::{KEY, Place, World};
 
-/// Sinks that are all fed by one bucket. The last of them goes away and comes back.
+/// Sinks of one bucket's feed. The last sink goes away and comes back.
 struct Scene {
     bucket: Bucket,
     world: World,
@@ -38,7 +38,7 @@ impl Scene {
         self.bucket.put(KEY, &object(&records(numbers.iter().copied())));
     }
 
-    /// The object holds these records now, and a process does all there is to do.
+    /// Writes the object with exactly these records, and runs a process until all its work is done.
     fn holds(&self, numbers: &[u64]) {
         self.writes(numbers);
         self.works();
@@ -51,7 +51,7 @@ impl Scene {
         assert_eq!(daemon.end().code(), Some(expected), "{}", log.end());
     }
 
-    /// What the last sink has had, each record once.
+    /// Asserts that the last sink got exactly these records, each once.
     fn late_has_had(&self, numbers: &[u64]) {
         assert_once_each(&lines_of(&self.late()), &records(numbers.iter().copied()));
     }
@@ -110,7 +110,8 @@ fn what_comes_back_while_its_sink_is_away_again_reaches_it_later() {
     outage.end();
     scene.works();
     let outage = scene.leaves();
-    // Only the other sink is there when they come back, and the sink that lacks them stands at the end.
+    // When the records come back, only the other sink can take them, and the cursor of the sink that lacks them is at
+    // the end.
     scene.holds(&[1, 2, 3]);
     outage.end();
     scene.works();
@@ -154,7 +155,7 @@ fn what_vanished_is_told_and_keeps_no_message_and_no_reading_up() {
     assert_eq!(daemon.metric("auditferry_gap_records_total", &of_late), 3.0);
     assert_eq!(daemon.metric("auditferry_gap_records_total", &["sink=\"out\""]), 0.0);
     assert_eq!(daemon.says("records vanished from the source before the sink had them"), 1);
-    // Told of again it costs a 304: a gap is nothing that could be read.
+    // A further message costs one request answered 304: the gap's records cannot be read anyway.
     let other = "d41d8cd98f00b204e9800998ecf8427e";
     let key = KEY.replace('=', "%3D");
     place.queue.send(&told_by_s3(&[(&place.bucket.name, &key, other, "FFFFFFFFFFFFFFFFFF")]));

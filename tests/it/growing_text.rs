@@ -1,5 +1,5 @@
-//! What is told of a record that stands behind others is the same in every reading, wherever it begins: of an object that
-//! grows, and after a crash.
+//! A record that follows others gives the same events in every reading, wherever the reading begins: also when an
+//! object grows, and after a crash.
 
 use std::collections::BTreeSet;
 
@@ -9,14 +9,14 @@ use super::support::receiver::{Answer, Receiver};
 use super::support::waiting::{SOON, eventually};
 use super::support::world::World;
 
-/// Its query may go on behind a line end.
+/// The text of this query may continue on the lines after it.
 const QUERY: &str = "2024-01-15T08:00:00.000000Z: component=grpc-proxy, tx_id=1, subject=mallory@x, operation=ExecuteQuery, query_text=SELECT 1, status=SUCCESS\n";
 const GRANTS: [&str; 2] = [
     "2024-01-15T08:00:01.000000Z: component=schemeshard, tx_id=2, subject=admin@x, operation=GRANT, status=SUCCESS\n",
     "2024-01-15T08:00:02.000000Z: component=schemeshard, tx_id=3, subject=admin@x, operation=REVOKE, status=SUCCESS\n",
 ];
 
-/// A directory of YDB's logs, delivering to `receiver`.
+/// A directory feed of YDB's logs to `receiver`.
 fn world(receiver: &Receiver) -> World {
     let world = World::new();
     let source = world.path("source");

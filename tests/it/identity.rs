@@ -1,4 +1,4 @@
-//! Every request is made as whom the configuration names, and a role that is refused is named.
+//! Every request uses the identity that the configuration names, and the log names a role that refuses.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use super::support::records::{object, records};
 use super::support::waiting::{SOON, eventually};
 use super::support::world::{KEY, Place, World};
 
-/// What the log says of a role that cannot be assumed, and of what could not be read for want of it.
+/// What the log says of a role that cannot be assumed, and of objects that cannot be read without it.
 const REFUSED: [&str; 3] = ["assume", "role", "refused"];
 
 fn anybody_may_assume() -> Value {
@@ -58,14 +58,14 @@ fn a_chain_of_roles_is_assumed_in_order_and_the_last_one_reads_the_bucket() {
     assert!(keys[1] != keys[0] && keys[2] != keys[1] && keys[2] != keys[0], "{keys:?}");
 }
 
-/// From here on the emulator answers nobody who may not ask.
+/// From here on the emulator checks permissions.
 fn enforce_permissions(emulator: &Emulator) {
     let reply = request(emulator.address, "POST", "/moto-api/reset-auth", &[], b"0").unwrap();
     assert_eq!(reply.status, 200, "{}", reply.text());
 }
 
-/// A customer's account, where permissions are enforced: a bucket with three records, and a role to read it that asks for
-/// the external id `agreed`.
+/// A customer's account, where permissions are enforced: a bucket with three records, and a role that may read it and
+/// requires the external id `agreed`.
 struct Customer {
     emulator: Emulator,
     bucket: String,
@@ -105,7 +105,7 @@ impl Customer {
         Self { emulator, bucket: bucket.name, role, access_key, secret }
     }
 
-    /// A world that scans the bucket through the role, with this external id.
+    /// A world that scans the bucket by way of the role, with this external id.
     fn world(&self, external_id: &str) -> World {
         let url = self.emulator.url();
         let feed = format!(

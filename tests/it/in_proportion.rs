@@ -1,4 +1,4 @@
-//! What a line gives grows with the line, and not with its square, whatever an attacker writes into it.
+//! A line's events grow in proportion to the line, not to its square, whatever an attacker writes into it.
 
 use auditferry::testing::delta::RecordHash;
 use auditferry::testing::event::{Encoded, Encoder, EncodingName, Options, Scope};
@@ -11,7 +11,7 @@ use super::columns::whole_record;
 
 const YDB: &str = "2022-08-03T22:41:43.1Z node 1 :FLAT_TX_SCHEMESHARD NOTICE: AUDIT: txId: 1, subject: a, status: S";
 
-/// Bytes of all events of a line, the record shown in them where it is.
+/// Bytes of all events of a line, with raw data.
 fn bytes_of(family: &str, line: &str) -> Option<usize> {
     let object = ObjectId::new("b", "k");
     let family = family::named(family).unwrap();
@@ -120,7 +120,7 @@ fn four_times_the_line_gives_at_most_about_four_times_the_events() {
     }
 }
 
-/// The events of a line, the record shown in them where it is, within a budget.
+/// The events of a line within a record budget, with raw data.
 fn told(line: &str, budget: RecordBudget) -> Vec<Value> {
     let object = ObjectId::new("b", "k");
     let family = family::named("ydb").unwrap();
@@ -141,7 +141,7 @@ fn is_incomplete(event: &Value) -> bool {
     has_label
 }
 
-/// A record is told within its budget, and never refused for what it might give: else its writer could hide it.
+/// A record past its budget gives what fits, and is not refused: else its writer could hide it.
 #[test]
 fn of_a_record_past_its_budget_the_rest_is_left_out_and_that_is_said() {
     let entries = |n: usize| format!("{YDB}, operation: MODIFY ACL, path: /R{}", ", add access: +R:a".repeat(n));
@@ -160,7 +160,7 @@ fn of_a_record_past_its_budget_the_rest_is_left_out_and_that_is_said() {
     let bytes: usize = told_of.iter().map(|event| event.to_string().len()).sum();
     assert_eq!(told_of.iter().position(is_incomplete), Some(told_of.len() - 1));
     assert!((20_000..30_000).contains(&bytes), "{bytes}");
-    // One event is given in any case.
+    // At least one event is emitted.
     let one = told(&format!("{YDB}, operation: DROP TABLE, path: /R/{}", "a".repeat(30_000)), budget);
     assert!(one.len() == 1 && !is_incomplete(&one[0]));
 }
@@ -178,7 +178,7 @@ fn a_record_of_thousands_of_operations_is_told() {
     assert!(bytes_of("ydb", &long).is_some_and(|bytes| bytes < 300 << 20));
 }
 
-/// The record and what all of its events have stand in the first of them, and the others name it.
+/// The first of a record's events holds the record and what all its events share; the other events name the first.
 #[test]
 fn what_a_record_s_events_share_stands_in_the_first_of_them() {
     let entries = ", add access: +R:a".repeat(3);

@@ -1,4 +1,4 @@
-//! However often the process is killed, each line that was ever written is delivered once, to each of two sinks.
+//! However often the process is killed, each line that was ever written is delivered once to each of two sinks.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,14 +16,14 @@ pub fn kills(default: usize) -> usize {
     std::env::var("AUDITFERRY_KILLS").map_or(default, |kills| kills.parse().expect("AUDITFERRY_KILLS is a number"))
 }
 
-/// Objects that gain lines, though not always at their end, and that lose some for a while.
+/// Writes objects that gain lines, not always at their end, and lose some for a while.
 struct Writer {
     chance: Chance,
     objects: Vec<Written>,
     written: u64,
 }
 
-/// All that an object ever held, and which lines it lacks now.
+/// All lines that an object ever had, and those that it lacks now.
 #[derive(Clone, Default)]
 struct Written {
     lines: Vec<String>,
@@ -42,14 +42,14 @@ impl Writer {
         Self { chance, objects: vec![Written::default(); objects], written: 0 }
     }
 
-    /// The next version of one object.
+    /// Makes the next version of an object; returns the object's number and content.
     fn next(&mut self) -> (usize, Vec<u8>) {
         let chosen = self.chance.below(self.objects.len());
         let mut added: Vec<String> = (0..self.chance.below(40)).map(|n| record(self.written + n as u64)).collect();
         self.written += added.len() as u64;
         let Written { lines, lost } = &mut self.objects[chosen];
         match self.chance.below(12) {
-            // Most often appended, as the source does it.
+            // Most often lines are appended, as the source does.
             0..=4 => lines.append(&mut added),
             5 => {
                 lines.append(&mut added);
@@ -59,32 +59,32 @@ impl Writer {
                 let at = self.chance.below(lines.len() + 1);
                 lines.splice(at..at, added);
             }
-            // The same line once more.
+            // A line is repeated.
             7 => {
                 lines.append(&mut added);
                 if !lines.is_empty() {
                     lines.push(lines[self.chance.below(lines.len())].clone());
                 }
             }
-            // Shrunk to its beginning.
+            // The object shrinks to its beginning.
             8 => {
                 lines.append(&mut added);
                 let kept = self.chance.below(lines.len() + 1);
                 lost.extend(lines[kept..].iter().cloned());
             }
-            // Lines are gone wherever they stand.
+            // Lines vanish anywhere in the object.
             9 => {
                 lines.append(&mut added);
                 lost.extend(lines.iter().filter(|_| self.chance.below(3) == 0).cloned());
             }
-            // Some of them come back, or all.
+            // Some of the vanished lines come back, or all.
             10 => lost.retain(|_| self.chance.below(2) == 0),
             _ => lost.clear(),
         }
         (chosen, self.objects[chosen].content())
     }
 
-    /// Everything that was ever written.
+    /// Every line that was ever written.
     fn lines(&self) -> Vec<String> {
         self.objects.iter().flat_map(|written| written.lines.iter().cloned()).collect()
     }
@@ -94,8 +94,8 @@ fn key(object: usize) -> String {
     format!("workspaceId={object}/date=2026-01-01/auditlogs_0-0.json")
 }
 
-/// Kills the process again and again while `write` writes versions of objects and a sink goes away and comes back, then lets
-/// one run in peace until every sink has everything.
+/// Kills the process repeatedly while `write` writes versions of objects and a sink goes away and comes back. Then lets
+/// a process run until every sink has everything.
 fn survive(world: &World, mut writer: Writer, kills: usize, write: impl Fn(usize, &[u8]) + Sync + Send) -> Vec<String> {
     let mut chance = writer.chance.clone();
     let over = AtomicBool::new(false);
@@ -155,7 +155,7 @@ fn once_each(world: &World, expected: &[String]) {
     }
 }
 
-/// A world with both sinks.
+/// Adds both sinks to the world.
 fn with_sinks(world: World) -> World {
     SINKS.iter().fold(world.patient_for("200ms"), |world, sink| world.with_file(sink))
 }
@@ -175,7 +175,7 @@ fn nothing_is_lost_or_repeated_when_a_process_that_reads_a_queue_is_killed_at_an
     let writer = Writer::new(Chance::of_this_run("kill, queue"), 4);
     let written =
         survive(&world, writer, kills(30).div_ceil(3), |chosen, content| place.bucket.put(&key(chosen), content));
-    // What the killed processes had in hand comes again, and is settled without a repeat.
+    // The messages that the killed processes had in flight come again, and are settled without a repeat.
     let daemon = world.run(&[]).expecting(&EXPECTED).ready();
     place.queue.drained();
     assert!(daemon.stop().success());
