@@ -1,4 +1,5 @@
-//! lakeFS audit logs: rows of Parquet files and lines of a server's log, as records, as events, and out of a place.
+//! lakeFS audit logs, both rows of Parquet files and lines of a server's log: their records, their events, and their
+//! delivery from a place.
 
 use std::io::{Read, Write};
 use std::process::Command;
@@ -33,7 +34,7 @@ fn fixture(name: &str) -> Bytes {
     std::fs::read(format!("{}/tests/fixtures/lakefs/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap().into()
 }
 
-/// The records of an object, framed as the family says.
+/// The records of an object, in the family's framing.
 fn records_of(key: &str, content: &Bytes) -> Vec<String> {
     let of_rows = rows::are_in(key, content);
     let mut source: Box<dyn Read> = if of_rows {
@@ -74,7 +75,7 @@ fn event(record: &str) -> Value {
     serde_json::from_str(&encoded(KEY, record, Options::default(), Some(LAST_MODIFIED_MS)).unwrap()).unwrap()
 }
 
-/// Every member of `expected` is in `event`; null says that there is none.
+/// Asserts that `event` has every member of `expected`; null stands for a member that is absent.
 fn assert_holds(event: &Value, expected: &Value, path: &str) {
     match expected {
         Value::Object(members) => members.iter().for_each(|(name, value)| {
@@ -270,7 +271,7 @@ fn each_row_is_delivered_once_however_often_its_object_is_told_of() {
     let rows = records_of(KEY, &content);
     assert_eq!(rows.len(), 8);
     assert_eq!(world.delivered("out"), rows);
-    // Written again with the same content.
+    // The same content is written again.
     world.write(KEY, &content);
     world.once();
     assert_eq!(world.delivered("out"), rows);

@@ -1,8 +1,9 @@
-//! Four times the line costs at most about four times the work and the memory, whatever an attacker writes into it: every
-//! decoder, masker and redaction, told by counted instructions and by the most memory that was resident, never by a clock.
+//! Four times the line costs at most about four times the work and the memory, whatever an attacker writes into it.
+//! This holds for every decoder, masker and redaction. It is judged by counted instructions and by peak resident
+//! memory, never by a clock.
 //!
-//! The test runs itself twice in a process of its own: under callgrind, which counts the instructions of each case, and
-//! without, to see its memory.
+//! The test runs itself in processes of its own: under callgrind, which counts the instructions of each case, and
+//! without callgrind, to measure memory.
 
 use std::fs;
 use std::hint::black_box;
@@ -15,29 +16,29 @@ use auditferry::testing::notification::ObjectId;
 use auditferry::testing::records::lines::{Item, Lines, Start};
 use serde_json::json;
 
-/// Says to the process what it is to be: `memory`, or the one of the [`WORKERS`] that it is.
+/// Tells the child process its role: `memory`, or its number among the [`WORKERS`].
 const ROLE: &str = "AUDITFERRY_LINEAR";
 
-/// What is counted of each case.
+/// How one kind of cost is measured and judged.
 #[derive(Clone, Copy)]
 struct Tried {
-    /// Bytes of a short line, and of what is added to it once and four times. Beginnings are looked at up to 1 KiB, each by
-    /// itself: what a short line costs for that is not counted.
+    /// Bytes of a short line, and of what is added to it once and four times. Beginnings are probed up to 1 KiB, each
+    /// by itself, so the cost of the short line is subtracted.
     lengths: (usize, usize),
-    /// What does not count.
+    /// Growth up to this is ignored.
     slack: u64,
     unit: &'static str,
 }
 
 const WORK: Tried = Tried { lengths: (1280, 1024), slack: 0, unit: "instructions" };
 
-/// An allocator keeps some of it.
+/// An allocator keeps some of the memory that is freed.
 const MEMORY: Tried = Tried { lengths: (0, 12 << 10), slack: 1 << 10, unit: "KiB" };
 
-/// What four times as much may cost more than once as much, in hundredths.
+/// How much more four added steps may cost than one, in hundredths.
 const GROWTH_MAX: u64 = 440;
 
-/// What an attacker writes, again and again.
+/// What an attacker writes repeatedly.
 const PIECES: [&str; 29] = [
     "\"",
     "'",
@@ -70,7 +71,7 @@ const PIECES: [&str; 29] = [
     ", ab=x",
 ];
 
-/// A line around a text of the attacker's.
+/// Makes a line around the attacker's text.
 type Line = fn(&str) -> String;
 
 fn ydb_json(text: &str) -> String {
@@ -121,10 +122,10 @@ fn s3_access(uri: &str, referrer: &str) -> String {
     )
 }
 
-/// A family, what its line is made of, and the line of about so many bytes.
+/// A family, a name for the shape, and a function that makes a line of about this many bytes.
 type Shape = (&'static str, &'static str, fn(usize) -> String);
 
-/// Lines of another make than text in a field: members, lists, lines in each other.
+/// Lines that are not text in one field: members, lists, lines inside each other.
 const SHAPES: [Shape; 13] = [
     ("databricks", "members", |n| databricks(&members(n, |i| format!("\"k{i}\":1")))),
     ("databricks", "a member again and again", |n| databricks(&members(n, |_| "\"password\":\"a\"".to_owned()))),
@@ -189,10 +190,10 @@ fn members(n: usize, member: impl Fn(usize) -> String) -> String {
     format!("{{{all}}}")
 }
 
-/// A family, what is tried of it, and a line of about so many bytes.
+/// A family, a name for the case, and a function that makes a line of about this many bytes.
 type Case = (&'static str, String, Box<dyn Fn(usize) -> String>);
 
-/// How long the lines of a case are.
+/// The lengths of a case's three lines: short, one step more, four steps more.
 fn lengths((short, step): (usize, usize)) -> [usize; 3] {
     [0, 1, 4].map(|times| short + times * step)
 }
@@ -211,13 +212,13 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// Callgrind tells it by its name, which nothing in it may have: no closure.
+/// Callgrind finds this function by its name, which no function inside it may contain: it has no closure.
 #[inline(never)]
 fn one_linear_case(family: &str, content: &str, redaction: &Redaction) {
     black_box(read_all(family, content, redaction));
 }
 
-/// What is done with a line: framed, decoded, masked, encoded, and redacted.
+/// Frames, decodes, masks, encodes and redacts a line.
 fn read_all(family: &str, content: &str, redaction: &Redaction) -> usize {
     let family = family::named(family).unwrap();
     let object = ObjectId::new("b", "k");
@@ -234,7 +235,7 @@ fn read_all(family: &str, content: &str, redaction: &Redaction) -> usize {
                     .with_redaction(redaction);
                 let mut out = encoders.each_ref().map(|_| Encoded::default());
                 let hash = RecordHash::of(record.bytes);
-                // A refusal is work, too.
+                // A refused record costs work, too.
                 let _ = family::encode_record(&context, &record, &hash, 0, &encoders, &mut out);
                 bytes += out.iter().map(|encoded| encoded.bytes.len()).sum::<usize>();
             }
@@ -243,7 +244,7 @@ fn read_all(family: &str, content: &str, redaction: &Redaction) -> usize {
     bytes
 }
 
-/// The paths of a redaction, of which some are in each family's records.
+/// A redaction with paths for every family's records.
 fn redaction() -> Redaction {
     let paths = [
         "requestParams.commandText",
@@ -258,7 +259,7 @@ fn redaction() -> Redaction {
     Redaction::new(&RedactionConfig { mask: paths.map(str::to_owned).into(), ..RedactionConfig::default() }).unwrap()
 }
 
-/// The most memory that was resident since this was last asked, in KiB.
+/// The peak resident memory since the last call, in KiB.
 fn resident_most() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
@@ -266,7 +267,7 @@ fn resident_most() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// Runs this test in a process of its own, in that role.
+/// Runs this test in a child process with this role.
 fn run(role: &str, through: &[&str]) -> String {
     let own = std::env::current_exe().unwrap();
     let command: Vec<&str> = through.iter().copied().chain([own.to_str().unwrap()]).collect();
@@ -279,7 +280,7 @@ fn run(role: &str, through: &[&str]) -> String {
             "--test-threads=1",
         ])
         .env(ROLE, role)
-        // What is freed goes back at once.
+        // The allocator returns freed memory at once.
         .envs([("MALLOC_MMAP_THRESHOLD_", "65536"), ("MALLOC_TRIM_THRESHOLD_", "65536"), ("MALLOC_ARENA_MAX", "1")])
         .output()
         .unwrap();
@@ -287,7 +288,7 @@ fn run(role: &str, through: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The instructions of each case of a worker, of its three lines.
+/// The instructions that a worker counted: three for each case, one for each of its lines.
 fn instructions(worker: usize) -> Vec<u64> {
     let directory = tempfile::tempdir().unwrap();
     let out = format!("--callgrind-out-file={}", directory.path().join("out").display());
@@ -301,7 +302,7 @@ fn instructions(worker: usize) -> Vec<u64> {
     (1..=3 * of_worker(worker).count()).map(total).collect()
 }
 
-/// As many processes count instructions at once.
+/// How many processes count instructions at once.
 const WORKERS: usize = 2;
 
 fn of_worker(worker: usize) -> impl Iterator<Item = Case> {
@@ -313,7 +314,8 @@ fn grown(cases: impl Iterator<Item = Case>, counted: &[u64], tried: Tried) -> Ve
     let mut found = Vec::new();
     for ((family, name, _), counted) in cases.zip(counted.chunks(3)) {
         let more = |longer: u64| longer.saturating_sub(counted[0]);
-        // Both: a step in what little is added is no growth, and neither is what short lines are spared.
+        // Both must hold: a single step within a small increase is no growth, nor is work that only short lines are
+        // spared.
         let adds = more(counted[2]) * 100 > (more(counted[1]) + tried.slack) * GROWTH_MAX;
         let is_faster = counted[2] * once * 400 > (counted[1] + tried.slack) * four * GROWTH_MAX;
         if adds && is_faster {
@@ -323,7 +325,7 @@ fn grown(cases: impl Iterator<Item = Case>, counted: &[u64], tried: Tried) -> Ve
     found
 }
 
-/// What a process does that this test has begun.
+/// What a child process of this test does.
 fn act(role: &str) {
     let redaction = redaction();
     if let Ok(worker) = role.parse() {
@@ -354,7 +356,7 @@ fn work_and_memory_grow_with_the_line_and_not_faster() {
     let memory = memory.lines().find_map(|line| line.strip_prefix("most: ")).unwrap();
     let memory: Vec<u64> = serde_json::from_str(memory).unwrap();
     let mut found = grown(cases().into_iter(), &memory, MEMORY);
-    // `tests/run.sh` installs it.
+    // `tests/run.sh` installs valgrind.
     if Command::new("valgrind").arg("--version").output().is_ok() {
         let workers = (0..WORKERS).map(|worker| std::thread::spawn(move || (worker, instructions(worker))));
         for worker in workers.collect::<Vec<_>>() {

@@ -1,4 +1,5 @@
-//! What could not be decoded or read is shown, and comes back out of quarantine once its cause is gone, each record once.
+//! Records that could not be decoded and objects that could not be read are listed, and leave quarantine once their
+//! cause is gone, each record once.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -14,7 +15,7 @@ use super::support::records::{access_lines, assert_once_each, lines_of, object, 
 use super::support::waiting::{SOON, eventually, moment};
 use super::support::world::{KEY, Place, World};
 
-/// What the log may say of a line or an object that is refused, and of what follows a kill.
+/// What the log may say when a line or an object is refused, and after a kill.
 pub(super) const REFUSED: [&str; 6] = [
     "an object is gone before it was read",
     "quarantine",
@@ -24,12 +25,12 @@ pub(super) const REFUSED: [&str; 6] = [
     "a batch was not delivered",
 ];
 
-/// A limit that the long lines below are over, and one that they are under.
+/// Limits below and above the length of the long lines.
 pub(super) const LINE_BYTES: &str = "AUDITFERRY__LIMITS__LINE_BYTES_MAX";
 pub(super) const LOW: &str = "1024";
 pub(super) const HIGH: &str = "1048576";
 
-/// What a command came to.
+/// A command's exit code and output.
 pub(super) struct Said {
     pub(super) code: Option<i32>,
     pub(super) out: String,
@@ -37,14 +38,14 @@ pub(super) struct Said {
 }
 
 impl Said {
-    /// The entries it listed.
+    /// The entries that the command listed.
     pub(super) fn entries(&self) -> Vec<Value> {
         assert_eq!(self.code, Some(0), "{}", self.errors);
         self.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 
-/// `auditferry quarantine` with these arguments, on the world's configuration.
+/// Runs `auditferry quarantine` with these arguments and the world's configuration.
 pub(super) fn quarantine(world: &World, arguments: &[&str]) -> Said {
     world.run(&[]);
     let config = world.path("auditferry.toml");
@@ -66,14 +67,14 @@ pub(super) fn requeue_all(world: &World) {
     assert_eq!(said.code, Some(0), "{}", said.errors);
 }
 
-/// Delivers what there is under this limit of a line's length.
+/// Runs the daemon once with this limit on a line's length.
 pub(super) fn once_under(world: &World, line_bytes: &str) {
     let daemon = world.run(&["--once"]).with_environment(LINE_BYTES, line_bytes).expecting(&REFUSED).spawn();
     let log = daemon.log.clone();
     assert!(daemon.end().success(), "{}", log.end());
 }
 
-/// A record that is longer than the low limit.
+/// A record longer than `LOW`.
 pub(super) fn long(n: u64) -> String {
     record(n).replace("curl/7.64.1", &"x".repeat(2000))
 }
@@ -163,7 +164,7 @@ fn a_line_that_was_too_long_is_delivered_once_when_the_limit_was_raised() {
     world.delivered_once_each(&[&lines[..], &[record(4)]].concat());
 }
 
-/// The identities of a file's events.
+/// The uids of a file's events.
 pub(super) fn identities(path: &Path) -> BTreeSet<String> {
     let uid = |line: String| serde_json::from_str::<Value>(&line).unwrap()["metadata"]["uid"].to_string();
     lines_of(path).into_iter().map(uid).collect()
@@ -229,7 +230,7 @@ fn records_requeued_are_delivered_once_however_often_the_process_is_killed() {
         moment(Duration::from_millis(chance.below(120) as u64));
         daemon.kill();
         if kill == 5 {
-            // The object grows meanwhile, and its long lines come to stand elsewhere.
+            // Meanwhile the object grows, which moves its long lines.
             world.write(KEY, &object(&[&[record(1000)], &lines[..]].concat()));
         }
     }
@@ -276,7 +277,7 @@ fn a_record_whose_bytes_were_kept_comes_back_though_its_object_is_gone() {
         let log = daemon.log.clone();
         (daemon.end().success(), log.end())
     };
-    // The feed was set up for another kind of log.
+    // The feed was configured for another kind of log.
     let (done, log) = once("databricks");
     assert!(done, "{log}");
     std::fs::remove_file(source.join("access.log")).unwrap();
