@@ -1,12 +1,12 @@
-//! Memory is bounded by the configuration, not by what is read.
+//! Memory is bounded by the configuration, not by what the daemon reads.
 
 use super::support::records::{lines_of, record};
 use super::support::world::{KEY, World};
 
-/// Size of the object that is read.
+/// Size of the object that the daemon reads.
 const OBJECT_BYTES: usize = 64 << 20;
 
-/// What the process may have resident at most, in a build without optimization.
+/// The peak resident memory that the process may reach, in a build without optimization.
 const RESIDENT_BYTES_MAX: u64 = 150 << 20;
 
 #[test]
@@ -37,7 +37,7 @@ fn a_large_object_does_not_have_to_fit_into_memory() {
 fn objects_that_ask_for_more_memory_than_there_is_take_turns() {
     let limits = "memory_bytes = 109000000\nline_bytes_max = 4000000\nobjects_at_once = 8\nbatch_bytes = 1000000\n";
     let world = World::fed_by_directory().with_limits(limits);
-    // There is memory for the long lines of four of them.
+    // The memory suffices for the long lines of four of the eight objects.
     let long = format!("\"requestParams\":{{\"text\":\"{}\",", "x".repeat(3_900_000));
     for number in 0..8 {
         let line = record(number).replacen("\"requestParams\":{", &long, 1);

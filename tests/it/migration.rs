@@ -1,4 +1,4 @@
-//! A checkpoint store that an older program left, with a batch under way, is gone on from without a repeat or a loss.
+//! A checkpoint store that an older program left, with a batch under way, is taken over without a repeat or a loss.
 
 use super::quarantine::{HIGH, listed, long, once_under};
 use super::support::aws::Aws;
@@ -7,7 +7,7 @@ use super::support::records::{assert_once_each, object, record, records};
 use super::support::world::{Place, World};
 
 fn go_on_from(store: &str) {
-    // What the store says is of a bucket of this name.
+    // The store knows a bucket of this name.
     let place = Place { bucket: Aws::emulated().bucket_named("migrated"), ..Place::apart() };
     let put = |number: u64, held: &[u64]| {
         let key = format!("workspaceId=1/date=2026-01-01/auditlogs_{number}.json");
@@ -24,9 +24,9 @@ fn go_on_from(store: &str) {
     let store = format!("{}/tests/fixtures/stores/{store}.sqlite", env!("CARGO_MANIFEST_DIR"));
     std::fs::copy(store, world.state().join("checkpoints.sqlite")).unwrap();
     for _ in 0..2 {
-        // The older program's batch is of another encoder.
+        // Another encoder made the older program's batch.
         world.once_expecting(&["cannot be made again"]);
-        // The files that the older program wrote are elsewhere.
+        // The older program's files are not in this world.
         assert_once_each(&world.delivered("out"), &records([30]));
         assert_once_each(&world.delivered("late"), &records([3, 4, 5, 6, 7, 30]));
     }
@@ -62,7 +62,7 @@ fn records_on_their_way_out_of_quarantine_in_a_store_of_schema_12_reach_each_sin
     std::fs::copy(store, world.state().join("checkpoints.sqlite")).unwrap();
     for _ in 0..2 {
         once_under(&world, HIGH);
-        // The files that the older program wrote are elsewhere.
+        // The older program's files are not in this world.
         assert_once_each(&world.delivered("out"), &[long(5)]);
         assert_once_each(&world.delivered("late"), &[long(1), long(3), long(5)]);
         let left = listed(&world);

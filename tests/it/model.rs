@@ -1,5 +1,5 @@
-//! Whatever happens to objects, to the process and to one of two sinks, what each sink has is what the model says: of each
-//! line of an object, the most that a version held.
+//! Whatever happens to the objects, the process and one of two sinks, each sink has what the model says: of each line
+//! of an object, the largest count that any version had.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::support::records::{Multiset, counted, lines_of, missing, object, reco
 use super::support::waiting::moment;
 use super::support::world::World;
 
-/// One thing that happens.
+/// One thing that can happen.
 #[derive(Clone, Debug)]
 enum Happening {
     Append {
@@ -36,24 +36,24 @@ enum Happening {
         object: usize,
         kept: usize,
     },
-    /// About every third line is gone, wherever it stands.
+    /// About every third line vanishes, anywhere in the object.
     Lose {
         object: usize,
         seed: u64,
     },
-    /// All that was ever there is there again.
+    /// The object has every line that it ever had.
     Regrow {
         object: usize,
     },
-    /// Told of again, unchanged.
+    /// The same content is written again.
     Touch {
         object: usize,
     },
     /// The second sink goes away, or comes back.
     Turn,
-    /// The process does all there is to do.
+    /// A process runs until all its work is done.
     Run,
-    /// The process dies so many milliseconds after it was begun.
+    /// The process is killed this many milliseconds after its start.
     Crash {
         after_ms: u64,
     },
@@ -78,13 +78,14 @@ fn happening() -> impl Strategy<Value = Happening> {
     ]
 }
 
-/// What is there, and what must and may have been delivered of it.
+/// The objects' content, and what must and may have been delivered of it.
 #[derive(Debug, Default)]
 struct Model {
     content: [Vec<String>; OBJECTS],
-    /// Every version that was ever there, together: the most of each line.
+    /// The largest count of each line over all versions of an object.
     ever: [Multiset; OBJECTS],
-    /// The same of the versions that were there while a process did all there was to do, for each sink that was there.
+    /// Per sink, the largest count of each line over the versions that a process read to the end while the sink was
+    /// there.
     read: [[Multiset; OBJECTS]; SINKS.len()],
     written: u64,
 }
@@ -96,7 +97,7 @@ impl Model {
         (first..self.written).map(record).collect()
     }
 
-    /// Changes one object as told; says which.
+    /// Applies a change to one object; returns the object's number, or `None` if the happening changes no object.
     fn change(&mut self, happening: &Happening) -> Option<usize> {
         let changed = match *happening {
             Happening::Append { object, lines } => {
@@ -144,7 +145,7 @@ impl Model {
         Some(changed)
     }
 
-    /// A process did all there was to do for so many of the sinks.
+    /// Records that a process did all its work for the first `sinks` sinks.
     fn everything_was_read(&mut self, sinks: usize) {
         for reads in &mut self.read[..sinks] {
             for (read, content) in reads.iter_mut().zip(&self.content) {
@@ -162,7 +163,7 @@ impl Model {
     }
 }
 
-/// The running maximum of each line's count.
+/// Raises each line's count in `most` to that in `version`.
 fn raise(most: &mut Multiset, version: &Multiset) {
     for (line, &count) in version {
         let known = most.entry(line.clone()).or_default();
@@ -182,7 +183,7 @@ fn key(object: usize) -> String {
     format!("workspaceId={object}/date=2026-01-01/auditlogs_0-0.json")
 }
 
-/// A directory, two sinks, and the outage of the second while it lasts.
+/// A directory feed, two sinks, and the second sink's outage while it lasts.
 struct Scene {
     world: World,
     outage: Option<Outage>,
@@ -194,7 +195,7 @@ impl Scene {
         Self { world: SINKS.iter().fold(world, |world, sink| world.with_file(sink)), outage: None }
     }
 
-    /// What a sink's file holds, wherever it lies.
+    /// The lines of a sink's file, which is moved aside during an outage.
     fn had(&self, sink: usize) -> Multiset {
         let path = self.world.output(SINKS[sink]);
         let aside = path.with_extension("aside");
@@ -208,7 +209,7 @@ impl Scene {
         }
     }
 
-    /// Returns for how many sinks the process did all there was to do.
+    /// Runs a process until its work is done; returns for how many of the sinks it did it.
     fn run(&self) -> usize {
         let daemon = self.world.run(&["--once"]).expecting(&[&EXPECTED[..], &[STOPPED]].concat()).spawn();
         let log = daemon.log.clone();
@@ -232,7 +233,7 @@ fn hold(happenings: &[Happening]) -> Result<(), TestCaseError> {
         match happening {
             Some(Happening::Turn) => scene.turn(),
             Some(Happening::Crash { after_ms }) => scene.crash(*after_ms),
-            // In the end every sink is there.
+            // The last run has every sink.
             None | Some(Happening::Run) => {
                 if happening.is_none() && scene.outage.is_some() {
                     scene.turn();

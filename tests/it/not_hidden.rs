@@ -1,4 +1,5 @@
-//! Whoever writes a value of a record cannot keep the record from the receiver, nor can he write another's record unnoticed.
+//! The writer of one value of a record can neither keep the record from the receiver nor forge another record
+//! unnoticed.
 
 use serde_json::{Value, json};
 
@@ -14,7 +15,7 @@ fn has_label(event: &Value, label: &str) -> bool {
     event["metadata"]["labels"].as_array().is_some_and(|labels| labels.contains(&json!(label)))
 }
 
-/// To whom something was granted, as the events say.
+/// The users to whom access was granted, according to the events.
 fn grantees(events: &[Value]) -> Vec<&str> {
     events.iter().filter_map(|event| event["user"]["name"].as_str()).collect()
 }
@@ -38,7 +39,7 @@ fn what_cannot_be_read_as_a_request_hides_no_grant() {
     }
 }
 
-/// The path is the writer's, and what follows it is the product's.
+/// A client writes the path; the product writes what follows it.
 #[test]
 fn what_looks_like_a_request_in_a_path_hides_no_grant() {
     let whole =
@@ -98,7 +99,7 @@ const TEXT: &str = "2024-01-15T08:00:00.000000Z: component=schemeshard, tx_id=1,
 const FORGED: &str =
     "2024-01-15T08:00:00.000000Z: component=schemeshard, tx_id=2, subject=admin@x, operation=GRANT, status=SUCCESS";
 
-/// Of the records of a content, in order, whether their events are flagged.
+/// For each record of a content, in order, whether its events are flagged as ambiguous.
 fn flags(content: &str) -> Vec<bool> {
     let records = read("ydb", content.as_bytes()).records;
     records.into_iter().map(|events| events.unwrap().iter().all(|event| has_label(event, "ambiguous"))).collect()
@@ -114,20 +115,20 @@ fn a_line_that_begins_a_record_behind_a_free_value_is_flagged() {
         for forged in [FORGED, json, &scheme] {
             let content = format!("{TEXT}, {value}\n{forged}\n");
             assert_eq!(flags(&content), [false, true], "{content}");
-            // Another component's line may be of the value, too.
+            // The value may also have contained the other component's line.
             let content = format!("{TEXT}, {value}\n2024-01-15T08:00:00Z node 1 :X INFO: y\n{forged}\n");
             assert_eq!(flags(&content), [false, true], "{content}");
             let wrapped = |line: &str, stream: &str| format!("2024-01-15T08:00:00Z {stream} F {line}\n");
             let lines: String = format!("{TEXT}, {value}").lines().map(|line| wrapped(line, "stdout")).collect();
             assert_eq!(flags(&format!("{lines}{}", wrapped(forged, "stdout"))), [false, true], "{lines}");
-            // What stands on the other stream is within no value of this one.
+            // A value does not continue on the other stream.
             assert_eq!(flags(&format!("{lines}{}", wrapped(forged, "stderr"))), [false, false], "{lines}");
         }
     }
-    // He may have written several.
+    // The value may have contained several of the lines.
     let content = format!("{TEXT}, query_text=SELECT 1\n{FORGED}\n{json}\n{FORGED}\n");
     assert_eq!(flags(&content), [false, true, true, true]);
-    // A subject or reason of the common log with a line end.
+    // In the common log, a subject or reason may contain a line end.
     let cut = format!("{}, reason: a\n{FORGED}\n", SCHEME);
     assert!(has_label(&read("ydb", cut.as_bytes()).records[1].as_ref().unwrap()[0], "ambiguous"));
 }

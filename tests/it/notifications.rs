@@ -1,4 +1,4 @@
-//! What a queue tells is understood in every shape, and settled whatever it is.
+//! A queue's messages are understood in every shape, and settled whatever they contain.
 
 use super::quarantine::requeue_all;
 use super::support::aws::{Aws, told_by_s3};
@@ -7,7 +7,7 @@ use super::support::records::{object, records};
 use super::support::waiting::{SOON, eventually};
 use super::support::world::{KEY, Place, World};
 
-/// A key with everything in it that one of the shapes encodes.
+/// A key with every character that one of the message shapes encodes.
 const ODD_KEY: &str = "workspaceId=1/date=2026-01-01/audit logs+1%.json";
 
 fn a_write_is_delivered(place: &Place) {
@@ -73,10 +73,10 @@ fn what_is_no_write_to_the_feed_is_settled_unread() {
     let place = Place::apart();
     let foreign = aws.bucket();
     place.bucket.put("workspaceId=1/date=2026-01-01/removed.json", &object(&records(2..3)));
-    // A test message of each bucket.
+    // Each bucket sends a test message.
     place.bucket.tells_queue(&place.queue);
     foreign.tells_queue(&place.queue);
-    // Another bucket, a folder's marker, a key of no log, a key below another prefix, a removal.
+    // Another bucket, a folder's marker, a key that no log has, a key below another prefix, and a removal.
     foreign.put(KEY, &object(&records(0..1)));
     place.bucket.put("workspaceId=1/date=2026-01-01/", b"");
     place.bucket.put("workspaceId=1/date=2026-01-01/_SUCCESS", b"");
@@ -88,7 +88,7 @@ fn what_is_no_write_to_the_feed_is_settled_unread() {
     let world = World::new()
         .with_feed(&format!("{}prefixes = [\"workspaceId=\"]\n", place.feed(&proxy.url())), &place, &["out"])
         .with_file("out");
-    // Somebody's bucket is not ours to read; whoever had it tell our queue should hear of it.
+    // The foreign bucket is not read, but the operator should learn that it sends to this queue.
     let daemon = world.run(&[]).expecting(&["names an object that belongs to no feed"]).ready();
     place.queue.drained();
     daemon.counts("auditferry_notifications_total", &[], 7.0);
@@ -103,7 +103,8 @@ fn a_write_that_is_told_under_an_unknown_name_is_delivered() {
     let place = Place::apart();
     let world = World::fed_by(&place);
     let key = |n: u64| format!("workspaceId=1/date=2026-01-01/{n}.json");
-    // As EventBridge's input transformers build S3's form, with the key as it is; as the API and others name writes.
+    // EventBridge's input transformers build S3's form with the key unencoded; the API and others have their own names
+    // for a write.
     let names = ["Object Created", "PutObject", "s3:ObjectSynced:Create", "s3:Novelty:Put"];
     for (n, name) in (0..).zip(names) {
         place.bucket.put(&key(n), &object(&records(n..n + 1)));

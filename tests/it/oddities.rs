@@ -1,4 +1,4 @@
-//! What is odd in single records and must neither be lost nor misread nor shown.
+//! Oddities of single records, which must be neither lost nor misread, and must reveal no secret.
 
 use auditferry::testing::event::{EncodingName, Options};
 use serde_json::{Value, json};
@@ -6,14 +6,15 @@ use serde_json::{Value, json};
 use super::container_logs::{event, read};
 use super::encodings::encoded_of;
 
-/// An audit record of Immuta with these fields beside those that all have.
+/// An audit record of Immuta with these fields besides those that all records have.
 fn immuta(fields: &Value) -> String {
     let mut record = json!({"dateTime": 1_628_524_947_022_i64, "userId": "john", "profileId": 2, "success": true});
     record.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     record.to_string()
 }
 
-/// The document has the database account that acts at the top, and the one whose access is changed in the record.
+/// Immuta's documentation puts the acting database account at the top level, and the account whose access changes in
+/// `record`.
 #[test]
 fn the_account_that_acts_is_kept_beside_the_one_that_is_acted_upon() {
     for kind in ["sqlAccess", "sqlCreateUser", "sqlDeleteUser", "sqlResetPassword"] {
@@ -80,7 +81,7 @@ fn what_the_source_cut_short_is_flagged_though_it_is_masked() {
     }
 }
 
-/// ECS has one field for both.
+/// ECS has one field for both durations.
 #[test]
 fn the_time_to_the_answer_is_kept_in_ecs_beside_that_of_the_whole() {
     let line = json!({
@@ -95,7 +96,7 @@ fn the_time_to_the_answer_is_kept_in_ecs_beside_that_of_the_whole() {
 
 const SCHEME: &str = "2022-08-03T22:41:43.860439Z node 1 :FLAT_TX_SCHEMESHARD NOTICE: AUDIT: ";
 
-/// The request's directory and name say which path it was.
+/// The request's directory and name decide which path is meant.
 #[test]
 fn a_path_that_holds_what_looks_like_a_request_is_told_whole_and_flagged() {
     let spoofs =
@@ -111,7 +112,7 @@ fn a_path_that_holds_what_looks_like_a_request_is_told_whole_and_flagged() {
         let found = read("ydb", line.as_bytes());
         assert_eq!(found.parsed[0].as_ref().unwrap()["operations"][0]["path"], path);
     }
-    // A further operation's request is none that a path was named to hold.
+    // The request of a further operation is not taken for part of a path.
     let one = r#", operation: CREATE DIRECTORY, path: /R/a, protobuf request: WorkingDir: "/R" MkDir { Name: "a" }"#;
     let line = format!("{SCHEME}txId: 1, database: /R, subject: u, status: S{one}{}", one.replace("/a", "/b"));
     let found = read("ydb", line.as_bytes()).parsed[0].clone().unwrap();
@@ -177,7 +178,7 @@ fn what_ydb_cut_short_is_flagged_though_it_is_masked() {
     }
 }
 
-/// A shipper may read a line of JSON and write it as a part of its own.
+/// A shipper may parse a JSON line and write it as an object inside its own.
 #[test]
 fn a_record_that_a_shipper_has_read_is_told_by_itself() {
     let lakefs = json!({"log_audit": true, "msg": "HTTP call ended", "operation_id": "getObject", "method": "GET", "path": "/x", "time": "2025-12-25T12:30:00Z"});
@@ -242,13 +243,13 @@ fn a_number_is_a_time_in_the_unit_that_its_size_says_in_every_family() {
             }
         }
     }
-    // A part of a second counts.
+    // Fractions of a second are kept.
     for (family, _, line) in lines.iter().filter(|(_, attribute, _)| *attribute == "time") {
         assert_eq!(event(family, &line("1629775584.891"))["time"], 1_629_775_584_891_i64, "{family}");
     }
 }
 
-/// Whoever names an agent could hide the record otherwise.
+/// Otherwise a client could hide the record with its user agent.
 #[test]
 fn a_record_is_seen_to_be_one_though_half_a_surrogate_pair_stands_before_what_tells_it() {
     for (family, line) in [
@@ -268,7 +269,7 @@ fn a_record_is_seen_to_be_one_though_half_a_surrogate_pair_stands_before_what_te
     }
 }
 
-/// Sinks write an event a line: a line end within one would be the end of it.
+/// Sinks write one event a line: a line end inside an event would cut it.
 #[test]
 fn a_record_of_several_lines_in_a_text_gives_events_of_one_line() {
     for (family, record) in [
@@ -287,7 +288,7 @@ fn a_record_of_several_lines_in_a_text_gives_events_of_one_line() {
             let text = serde_json::to_string_pretty(&record).unwrap().replace("\"HERE\"", surrogate);
             for ends in [text.clone(), text.replace('\n', "\r\n"), text.replace('\n', "\r")] {
                 let line = json!({"message": ends, "host": "h"}).to_string();
-                // Each line of what is written is read as an event.
+                // Each output line is parsed as an event.
                 let found = read(family, format!("{line}\n").as_bytes());
                 assert_eq!(found.records.len(), 1, "{line}");
                 assert_eq!(found.records[0].as_ref().unwrap().len(), 1, "{line}");
@@ -349,7 +350,7 @@ fn a_record_in_title_case_is_the_same_record() {
         event["metadata"].as_object_mut().unwrap().remove("uid");
     }
     assert_eq!(of_titled, plain);
-    // Other products call a number so.
+    // Other products have a `RecordType` that is a number.
     let other = json!({"CreationTime": "2024-01-15T08:00:00", "RecordType": 15, "UserId": "a"}).to_string();
     assert_eq!(read("immuta", other.as_bytes()).others, 1);
 }

@@ -1,4 +1,4 @@
-//! An object that is written again delivers what is new in it, and costs no more reads than it must.
+//! An object that is written again delivers only its new records, and costs no more reads than necessary.
 
 use super::support::aws::{Aws, told_by_s3};
 use super::support::daemon::Daemon;
@@ -7,10 +7,10 @@ use super::support::records::{object, record, records};
 use super::support::waiting::{SOON, eventually};
 use super::support::world::{KEY, Place, World};
 
-/// What the daemon says when known content changed.
+/// What the log says when known content changed.
 const REWRITTEN: &str = "object was rewritten";
 
-/// The next content of an object, and everything delivered once it was read.
+/// The next content of an object, and all that must have been delivered after it was read.
 struct Step {
     content: Vec<String>,
     delivered: Vec<String>,
@@ -115,7 +115,7 @@ fn an_object_overwritten_while_its_notification_is_queued_delivers_each_line_onc
     world.delivered_once_each(&records(0..18));
 }
 
-/// A daemon that reads through a proxy, has delivered two lines of one object, and is settled.
+/// A daemon that reads through a proxy, delivered two lines of one object, and settled its message.
 fn settled(proxy: &Proxy, place: &Place) -> (World, Daemon) {
     let world = World::fed_through(proxy, place);
     place.bucket.put(KEY, &object(&records(0..2)));
@@ -130,7 +130,7 @@ fn an_object_that_did_not_change_costs_a_304() {
     let place = Place::new();
     let proxy = Proxy::to(Aws::emulated().address);
     let (world, daemon) = settled(&proxy, &place);
-    // A version is told of that was overwritten with this one, or that nobody ever wrote.
+    // The message names a version that this one replaced, or that never existed.
     let etag = place.bucket.etag(KEY);
     let key = KEY.replace('=', "%3D");
     let other = "d41d8cd98f00b204e9800998ecf8427e";

@@ -1,15 +1,15 @@
-//! Whatever form an object has, an overwrite delivers exactly the records that are new in it.
+//! Whatever an object's form, an overwrite delivers exactly its new records.
 
 use std::io::Write as _;
 
 use super::support::records::{object, records};
 use super::support::world::World;
 
-/// The lines of an object as its writer puts them, and how it puts them into the object.
+/// A form of lines, and of the object that holds them.
 struct Form {
-    /// What its objects are called.
+    /// Its name, from which its objects' keys are made.
     name: &'static str,
-    /// What stands in front of each line.
+    /// What precedes each line.
     head: &'static str,
     content: fn(&[String]) -> Vec<u8>,
 }
@@ -54,7 +54,7 @@ const HEADS: &[Form] = &[
 ];
 
 impl Form {
-    /// The lines with these numbers of the object with this index.
+    /// The lines with these numbers, for form number `index`.
     fn lines(&self, index: usize, numbers: std::ops::Range<u64>) -> Vec<String> {
         let base = 100 * index as u64;
         let lines = records(numbers.map(|number| base + number));
@@ -97,7 +97,7 @@ fn utf16(lines: &[String], bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
 fn an_overwrite_of_every_form_delivers_what_is_new_in_it_and_once() {
     let world = World::fed_by_directory();
     let forms: Vec<&Form> = FORMS.iter().chain(HEADS).collect();
-    // Written, with lines behind the known ones, as it was, and with lines before and between them.
+    // New; with lines appended; unchanged; with lines before and between the known ones.
     let steps: [(&[(u64, u64)], _); 4] =
         [(&[(1, 3)], 1..3), (&[(1, 6)], 1..6), (&[(1, 6)], 1..6), (&[(0, 2), (6, 8), (2, 6)], 0..8)];
     for (order, delivered) in steps {

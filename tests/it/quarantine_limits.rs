@@ -1,4 +1,4 @@
-//! However much is refused, the quarantine stays small, counts all of it, and gives all of it back.
+//! However much is refused, the quarantine stays small, counts all of it, and releases all of it.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -14,15 +14,15 @@ use super::support::records::{assert_once_each, lines_of, object, record, record
 use super::support::waiting::{SOON, eventually, moment};
 use super::support::world::{KEY, Place, World};
 
-/// Five entries an object.
+/// At most five entries for an object.
 const FEW: &str = "quarantine_entries_per_object = 5";
 
-/// The entries that stand for many.
+/// The entries that each stand for several records.
 fn further(world: &World) -> Vec<Value> {
     listed(world).into_iter().filter(|entry| !entry["further"].is_null()).collect()
 }
 
-/// How many records are in quarantine, by its entries.
+/// The number of records in quarantine, summed over the entries.
 fn in_quarantine(world: &World) -> u64 {
     listed(world).iter().map(|entry| entry["further"].as_u64().unwrap_or(1)).sum()
 }
@@ -56,7 +56,7 @@ fn a_small_object_of_a_great_many_bad_lines_costs_little_and_all_of_it_is_counte
     let reason = further(&world)[0]["reason"].as_str().unwrap().to_owned();
     assert!(reason.contains("99995 are refused: record 5"), "{reason}");
     assert!(daemon.stop().success());
-    // A fingerprint of 16 bytes for each record is what remembering it takes.
+    // The store needs a fingerprint of 16 bytes for each record.
     assert!(bytes_below(&world.state()) < 4 << 20, "{}", bytes_below(&world.state()));
 }
 
@@ -100,7 +100,7 @@ fn records_without_entries_have_the_identities_that_they_would_have_had() {
     std::fs::remove_file(&path).unwrap();
     once_under(&world, LOW);
     assert_eq!((identities(&path).len(), listed(&world).len()), (1, 2));
-    // The object grows, and its records come to stand elsewhere.
+    // The object grows, which moves its records.
     world.write(KEY, &object(&[record(7), long(2), long(0), long(0), record(1), long(0)]));
     requeue_all(&world);
     once_under(&world, HIGH);
@@ -191,7 +191,7 @@ fn killed_often(count: u64, limits: &str) {
         moment(Duration::from_millis(chance.below(200) as u64));
         daemon.kill();
         if kill == 5 {
-            // The object grows meanwhile, and its long lines come to stand elsewhere.
+            // Meanwhile the object grows, which moves its long lines.
             world.write(KEY, &object(&[&[record(1000)], &lines[..]].concat()));
         }
     }

@@ -1,4 +1,4 @@
-//! Objects are read whole, through what the configuration names, whatever the way does to them.
+//! Objects are read whole, by way of what the configuration names, whatever happens to the connection.
 
 use super::support::aws::Aws;
 use super::support::proxy::{Fault, Proxy};

@@ -1,4 +1,4 @@
-//! What a feed redacts leaves by no wrapper, second record or unreadable rest.
+//! Redacted values do not leave in a wrapper, a second record or an unreadable rest.
 
 use auditferry::testing::family::{self, Action};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::redaction::{Key, leaving, records_of, text_of, uids};
 use super::support::wrappers::{CASES, SECRET, immuta, lines_of, value};
 
-/// Everything that hides a second record, or a part of one.
+/// Lines that hide a second record, or a part of one, each with a name.
 fn hiding(record: fn(u32) -> String) -> Vec<(&'static str, String)> {
     let records = [0, 1, 2].map(record).to_vec();
     let [first, second] = [&records[0], &records[1]];
@@ -49,7 +49,7 @@ fn hiding(record: fn(u32) -> String) -> Vec<(&'static str, String)> {
     if first.ends_with('}') {
         lines.push(("the rest of a torn one in a text", json!({"log": first, "rest": end}).to_string()));
         lines.push(("the rest of a torn one in a text first", json!({"rest": end, "log": first}).to_string()));
-        // In the forms that escape nothing it is a part of the last value.
+        // In the forms without escapes, text behind the record is part of its last value.
         lines.push(("garbage behind", format!("{first} {SECRET}")));
     }
     if let Some(Value::Object(mut copy)) = value(first) {
@@ -71,7 +71,7 @@ fn hiding(record: fn(u32) -> String) -> Vec<(&'static str, String)> {
     lines
 }
 
-/// The record with the first letter of each name written as an escape.
+/// The record with the first letter of each member's name written as a JSON escape.
 fn with_escaped_names(record: &str) -> String {
     let names = regex::Regex::new(r#""([a-z])([A-Za-z_]*)":"#).unwrap();
     let escaped =
@@ -79,7 +79,8 @@ fn with_escaped_names(record: &str) -> String {
     names.replace_all(record, escaped).into_owned()
 }
 
-/// YDB writes records in several forms, of which two escape nothing: what follows there on the line is the last value's.
+/// YDB writes records in several forms. Two of them have no escapes: what follows them on the line belongs to their
+/// last value.
 #[test]
 fn a_record_of_another_form_behind_one_that_escapes_nothing_is_refused() {
     let key = Key::new();
@@ -98,8 +99,8 @@ fn a_record_of_another_form_behind_one_that_escapes_nothing_is_refused() {
     }
 }
 
-/// A feed may hide a field of a record. By no wrapper, second record or unreadable rest does it leave all the same: not in
-/// OCSF of any version, ECS, raw, or raw data. What cannot be read is refused.
+/// A redacted field must not leave in a wrapper, a second record or an unreadable rest: not in OCSF of any version,
+/// ECS, raw, or raw data. What cannot be read is refused.
 #[test]
 fn no_redacted_value_leaves_by_any_wrapper_second_record_or_unreadable_rest() {
     let key = Key::new();
@@ -107,7 +108,7 @@ fn no_redacted_value_leaves_by_any_wrapper_second_record_or_unreadable_rest() {
     for (name, path, record) in CASES {
         let family = family::named(name).unwrap();
         for (wrapper, line) in hiding(*record) {
-            // Each record is given as the object's framing gives it, and the line as if it were one.
+            // Judge each record that the framing finds, and the whole line as if it were one record.
             let mut records = records_of(family, line.as_bytes());
             records.push(line.clone().into_bytes());
             for bytes in &records {
@@ -124,7 +125,7 @@ fn no_redacted_value_leaves_by_any_wrapper_second_record_or_unreadable_rest() {
             }
         }
     }
-    // Else nothing would have been to hide.
+    // Enough cases must reveal the secret without redaction.
     assert!(judged > 1000 && without > 200, "{judged}, {without}");
 }
 

@@ -1,4 +1,4 @@
-//! A feed that redacts, run by the real process.
+//! A feed with redaction, run by the real process.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use super::support::world::{KEY, World};
 
 const HMAC_KEY: &str = "0123456789abcdef0123456789abcdef";
 
-/// A world whose feed redacts so, delivering to two sinks.
+/// A world whose feed has this redaction and delivers to two sinks.
 fn world(redact: &str) -> World {
     let world = World::new().with_directory_feed(&["events", "raw"]).with(&format!("[feed.audit.redact]\n{redact}\n"));
     let (events, raw) = (world.output("events"), world.output("raw"));
@@ -59,7 +59,7 @@ fn a_key_that_is_missing_or_short_ends_the_daemon_at_its_start() {
     }
 }
 
-/// A shipper's object may hold a second record behind the first, on the same line.
+/// One line of a shipper may hold a second record behind the first.
 #[test]
 fn the_daemon_redacts_each_of_the_records_that_a_shipper_put_into_one_line() {
     let world = World::new();

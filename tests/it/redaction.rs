@@ -1,4 +1,4 @@
-//! What a feed redacts leaves in no encoding, whichever family, form and wrapper the record has.
+//! A value that a feed redacts leaves in no encoding, whatever the record's family, form and wrapper.
 
 use std::collections::BTreeSet;
 
@@ -32,10 +32,10 @@ const FIXTURES: &[(&str, &str)] = &[
     ("ydb", "ydb/stream.log"),
 ];
 
-/// What an event may say of its own accord.
+/// Words that an event may have without having them from the record.
 const OWN_WORDS: &[&str] = &["unknown", "rest_api", "s3_gateway", "audit", "error", "no subject", "{none}"];
 
-/// A file with the key of hashes.
+/// The file with the HMAC key.
 pub struct Key(tempfile::TempDir);
 
 impl Key {
@@ -72,7 +72,7 @@ pub fn records_of(family: &Family, content: &[u8]) -> Vec<Vec<u8>> {
     found
 }
 
-/// Everything that may leave: each encoding with all it can hold.
+/// Every encoding, each with all that it can hold.
 fn encoders() -> Vec<Encoder> {
     let options = Options { raw_data: true, ..Options::default() };
     let ocsf =
@@ -86,7 +86,7 @@ fn encoders() -> Vec<Encoder> {
     ocsf.into_iter().chain(others).collect()
 }
 
-/// What leaves of a record under a redaction, by encoder.
+/// What each encoder writes of a record under a redaction.
 pub fn leaving(
     family: &'static Family,
     bytes: &[u8],
@@ -123,7 +123,7 @@ fn parsed(family: &'static Family, bytes: &[u8]) -> Option<Value> {
     Some(serde_json::from_slice(&out).unwrap())
 }
 
-/// Each path to a text or number, and that text.
+/// Adds the path of each text or number and its text to `found`.
 fn leaves(value: &Value, path: &str, found: &mut Vec<(String, String)>) {
     match value {
         Value::Object(members) => {
@@ -143,11 +143,11 @@ fn escaped(text: &str) -> String {
     quoted[1..quoted.len() - 1].to_owned()
 }
 
-/// The texts at a path that a record says nowhere else.
+/// The texts at a path that the record has nowhere else.
 fn own_texts<'l>(path: &str, leaves: &'l [(String, String)]) -> Vec<&'l str> {
-    // The keys of a referrer stand in it.
+    // The referrer contains its own keys.
     let is_own = |other: &str| other == path || path.starts_with("s3a.") && other == "referrer";
-    // Two spellings of one instant.
+    // Different spellings of one instant.
     let is_time = ["timestamp", "dateTime", "time"].contains(&path);
     let elsewhere: Vec<&String> = leaves
         .iter()
@@ -160,8 +160,8 @@ fn own_texts<'l>(path: &str, leaves: &'l [(String, String)]) -> Vec<&'l str> {
     own.filter(|text| !is_time && !is_said_elsewhere(text)).collect()
 }
 
-/// Under each redaction of each path, what stood there stands nowhere. Returns how many cases were judged, and how many
-/// records were refused since they would read otherwise.
+/// Asserts that under each redaction of each path, the value at the path is nowhere in the output. Returns the number
+/// of judged cases, and of records that were refused because they would read otherwise.
 fn assert_nothing_leaks(family: &'static Family, bytes: &[u8], key: &Key) -> (usize, usize) {
     let Some(parsed) = parsed(family, bytes) else { return (0, 0) };
     let mut all = Vec::new();
@@ -191,7 +191,7 @@ fn assert_nothing_leaks(family: &'static Family, bytes: &[u8], key: &Key) -> (us
     (judged, refused)
 }
 
-/// A line as runtimes and shippers hand it on.
+/// A line as runtimes and shippers wrap it.
 fn wrapped(line: &str) -> Vec<String> {
     let (begin, end) = line.split_at((0..=line.len() / 2).rev().find(|at| line.is_char_boundary(*at)).unwrap());
     let mut wrapped = vec![
@@ -220,7 +220,7 @@ fn no_redacted_value_of_any_record_leaves_in_any_encoding() {
             (judged, refused) = (judged + counts.0, refused + counts.1);
         }
         assert!(judged >= 20, "{path}: {judged}");
-        // A request decides which of several readings of a forged path holds.
+        // The request decides which reading of a forged path holds.
         assert!(refused <= if *path == "ydb/common.log" { 3 } else { 0 }, "{path}: {refused}");
     }
 }
@@ -241,7 +241,7 @@ fn what_stands_in_a_wrapper_is_redacted_inside_it() {
     }
 }
 
-/// What `raw` writes of a record.
+/// The `raw` encoding of a record.
 fn raw(family: &str, record: &str, config: &RedactionConfig) -> String {
     let out = leaving(family::named(family).unwrap(), record.as_bytes(), Some(config)).unwrap();
     text_of(&out[5]).trim_end_matches('\n').to_owned()
@@ -367,7 +367,7 @@ fn a_record_that_cannot_be_read_is_refused_and_not_sent_as_it_came() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
 
-    /// Whatever is made of a record: a marked value is found and gone, or the record is refused.
+    /// Whatever the damage, a redacted value is found and removed, or the record is refused.
     #[test]
     fn damaged_records_are_redacted_or_refused(
         fixture in 0..FIXTURES.len(),

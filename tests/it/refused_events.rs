@@ -1,4 +1,4 @@
-//! What a receiver will never take is in quarantine, and comes to it alone when it is requeued.
+//! Events that a receiver refuses for ever are in quarantine, and a requeue sends them to that receiver alone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use super::support::world::{KEY, World};
 
 const REFUSED: &str = "the sink refuses events for ever";
 
-/// A receiver that takes no request with `record(1)` until it is mended.
+/// A receiver that refuses each request with `record(1)` until it is mended.
 struct Picky {
     receiver: Receiver,
     is_mended: Arc<AtomicBool>,
@@ -31,7 +31,7 @@ impl Picky {
         Self { receiver, is_mended }
     }
 
-    /// A directory that is delivered to it and to a file, of whose records it has had all that it takes.
+    /// Runs a directory feed to this receiver and to a file, until the receiver has all that it takes.
     fn refuses(&self) -> (World, Daemon) {
         let siem = format!("[sink.siem]\ntype = \"http\"\nurl = \"{}/in\"\nencoding = \"raw\"\n", self.receiver.url());
         let world = World::new().with_directory_feed(&["siem", "out"]).with(&siem).with_file("out");
@@ -43,7 +43,7 @@ impl Picky {
         (world, daemon)
     }
 
-    /// Once it is mended and what it refused is requeued, each of its sinks has had each record once.
+    /// Mends the receiver and requeues what it refused; then each sink has each record once.
     fn takes_it_at_last(&self, world: &World, daemon: Daemon) {
         self.is_mended.store(true, Ordering::SeqCst);
         assert_eq!(quarantine(world, &["requeue", "--all", "--sink", "out"]).out, "requeued 0\n");
@@ -66,7 +66,7 @@ fn an_event_that_a_receiver_refused_comes_to_it_alone_once_it_is_mended() {
     assert_eq!((&entry["place"], &entry["event"], &entry["can_requeue"]), (&1.into(), &0.into(), &Value::Bool(true)));
     let id = entry["id"].to_string();
     assert_eq!(quarantine(&world, &["show", &id, "--body"]).out, record(1));
-    // Refused once more, it stays under its number.
+    // Refused again, it keeps its entry's number.
     let before = picky.receiver.requests().len();
     requeue_all(&world);
     let is_refused = || picky.receiver.requests().len() > before && listed(&world)[0]["requeued"] == false;

@@ -1,4 +1,4 @@
-//! What is requeued out of quarantine reaches each sink once, whatever befalls the sinks, the object and the process.
+//! A record that is requeued reaches each sink once, whatever happens to the sinks, the object and the process.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,15 +11,15 @@ use super::support::records::{access_lines, assert_once_each, object, record};
 use super::support::waiting::{SOON, eventually, moment};
 use super::support::world::{KEY, World};
 
-/// What the daemon may say besides where a sink is away.
+/// What else the log may say while a sink is away.
 const AWAY: [&str; 3] = ["the sink is parked", "stopped by an error", "completing the batch"];
 
-/// The sinks `out` and `late` of a feed that is read from a directory.
+/// A directory feed with the sinks `out` and `late`.
 fn two_sinks() -> World {
     World::new().impatient().with_directory_feed(&["out", "late"]).with_file("out").with_file("late")
 }
 
-/// What there is, delivered to `out`; `late` is away.
+/// Runs the daemon once, which delivers to `out`; `late` is away.
 fn once_without_late(world: &World) {
     let start = world.run(&["--once"]).with_environment(LINE_BYTES, HIGH).expecting(&REFUSED).expecting(&AWAY);
     let daemon = start.spawn();
@@ -49,7 +49,7 @@ fn each_of_two_sinks_gets_them_once_however_often_the_process_is_killed_and_one_
         match kill {
             3 => outage = Some(Outage::of(&world.output("late"))),
             6 => {
-                // The object grows meanwhile, and its long lines come to stand elsewhere.
+                // Meanwhile the object grows, which moves its long lines.
                 grown.insert(0, record(1000));
                 world.write(KEY, &object(&grown));
             }
@@ -106,7 +106,7 @@ fn one_that_is_purged_on_its_way_reaches_no_other_sink() {
     has_had(&world, "late", &[record(0), record(2)]);
 }
 
-/// The sinks `out` and `late` of a feed that is set up for another kind of log, as long as the environment says so.
+/// A feed with the sinks `out` and `late`, whose family the environment sets to one of another kind of log.
 fn misconfigured() -> (World, PathBuf) {
     let world = World::new().impatient();
     let source = world.path("source");
@@ -146,7 +146,7 @@ fn one_whose_bytes_were_kept_reaches_a_sink_that_was_away_though_its_object_is_g
     }
 }
 
-/// The daemon's sink `late` is away, and new objects do not wait for it any more.
+/// Waits until the daemon goes on without the sink `late`: new objects no longer wait for it.
 fn goes_on_without_late(daemon: &Daemon) {
     let is_behind = || daemon.metric("auditferry_sink_behind", &["sink=\"late\""]) == 1.0;
     eventually("the daemon goes on without the sink", SOON, is_behind);

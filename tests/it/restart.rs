@@ -1,4 +1,4 @@
-//! A process goes on where the one before it stood, and refuses a checkpoint store that it must not touch.
+//! A process continues where the process before it ended, and refuses a checkpoint store that it must not touch.
 
 use std::path::Path;
 
@@ -24,7 +24,7 @@ fn a_restart_goes_on_where_the_last_process_stood() {
 #[test]
 fn a_message_that_was_not_deleted_before_the_process_died_delivers_nothing_again() {
     let place = Place::new();
-    // What the killed process's last poll may still take comes again after this time.
+    // The killed process's last poll may still receive a message, which then comes again after this time.
     let world = World::fed_by(&place).with_queue("visibility_secs = 10");
     place.bucket.put(KEY, &object(&records(0..2)));
     let told = place.queue.take(1);
@@ -40,7 +40,7 @@ fn a_message_that_was_not_deleted_before_the_process_died_delivers_nothing_again
     world.delivered_once_each(&records(0..2));
 }
 
-/// Runs a process that must not run, and hands its exit code and what it said on its way out.
+/// Runs a process that must refuse to start; returns its exit code and log.
 fn refused(world: &World) -> (Option<i32>, String) {
     let daemon: Daemon = world.run(&[]).expecting(&[""]).spawn();
     let log = daemon.log.clone();
@@ -60,7 +60,7 @@ fn a_second_process_on_the_same_state_ends_and_names_the_first() {
     assert!(first.stop().success());
 }
 
-/// The one database below the state directory.
+/// The only database in the state directory.
 fn database(world: &World) -> std::path::PathBuf {
     let mut files = std::fs::read_dir(world.state()).unwrap().map(|entry| entry.unwrap().path());
     let is_database =
@@ -97,7 +97,7 @@ fn a_damaged_checkpoint_store_is_refused() {
     world.delivered_once_each(&records(0..2_000));
 }
 
-/// Runs `auditferry backup` into that directory, and hands its exit code and what it wrote.
+/// Runs `auditferry backup` to that directory; returns its exit code, and its output with the log.
 fn backup(world: &World, to: &Path) -> (Option<i32>, String) {
     world.run(&[]);
     let config = world.path("auditferry.toml");
@@ -126,7 +126,7 @@ fn from_a_copy_made_beside_a_running_daemon_only_what_came_later_is_delivered_ag
     assert_once_each(&world.delivered("out"), &[records(0..5), records(3..5)].concat());
 }
 
-/// The disk is lost, and the copy put back.
+/// The disk is lost, and the copy restored.
 fn put_back(world: &World, copy: &Path) {
     std::fs::remove_dir_all(world.state()).unwrap();
     std::fs::create_dir(world.state()).unwrap();
@@ -148,7 +148,7 @@ fn what_a_copy_that_was_put_back_does_not_know_of_is_not_lost_and_comes_again_un
     world.comes_to("events", 5);
     assert!(daemon.stop().success());
     put_back(&world, &copy);
-    // The next batch has the number of the one that the copy does not know of, and holds more.
+    // The next batch has the number of a batch that the copy lacks, and holds more events.
     world.write(KEY, &object(&records(0..7)));
     world.once_expecting(&["found bytes behind the committed end that are not ours"]);
     let uid = |line: &String| {
@@ -180,7 +180,7 @@ fn a_copy_of_the_state_of_a_daemon_that_is_stopped_leaves_nothing_in_it() {
     assert!(!world.path("other").exists());
 }
 
-/// What `/status` says of the feed's newest event.
+/// The feed's newest event according to `/status`.
 fn newest_event(daemon: &Daemon) -> serde_json::Value {
     let status: serde_json::Value = serde_json::from_slice(&daemon.page("/status").body).unwrap_or_default();
     status["feeds"]["audit"]["newest_event"].clone()
@@ -199,7 +199,7 @@ fn how_fresh_a_partition_is_outlives_the_process() {
     let newest = "2026-01-01T00:00:00Z";
     eventually("the newest event is known", SOON, || newest_event(&daemon) == newest);
     daemon.kill();
-    // The place is as it was: nothing is delivered, and the age is that of what was.
+    // The place is unchanged: nothing is delivered, and the age is that of the newest event before the kill.
     let daemon = world.start();
     let newest_secs = 1_767_225_600.0;
     let now_secs = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();

@@ -1,4 +1,4 @@
-//! What lines of S3 access logs become: the fixture's events, word for word, each valid, and nothing that was to be dropped.
+//! The events of S3 access log lines: equal to the fixture's word for word, valid, and without what the feed drops.
 
 use auditferry::testing::delta::RecordHash;
 use auditferry::testing::event::{Encoded, Encoder, EncodingName, Mapping, OcsfVersion, Options, Scope};
@@ -18,7 +18,7 @@ const LAST_MODIFIED_MS: i64 = 1_707_724_800_000;
 const HADOOP: &str =
     "https://audit.example.org/hadoop/1/op_open/s-1/?op=op_open&p1=s3a://b/x&pr=alice&cm=Tool&id=s-1&ts=1620905165700";
 
-/// A line with that operation, key and referrer.
+/// A line with this operation, key and referrer.
 fn line(operation: &str, key: &str, referrer: &str) -> String {
     format!(
         "79a5 bucket [12/Feb/2024:07:54:01 +0000] 192.0.2.3 arn:aws:sts::123456789012:assumed-role/etl/i-0 R1 {operation} {key} \"GET /x HTTP/1.1\" 200 - 1 2 3 4 \"{referrer}\" \"agent\" - host= SigV4 CIPHER AuthHeader b.s3.amazonaws.com TLSv1.2 - -"
@@ -118,7 +118,7 @@ fn what_signs_an_address_shows_neither_in_an_event_nor_in_its_raw_data() {
     let with_password = presigned.replace("x?X-Amz", "x?password=s3cr3t&X-Amz");
     for line in [presigned.clone(), odd, presigned.replace("agent", "\u{fffd}"), with_user, with_password] {
         let mut bytes = line.clone().into_bytes();
-        // Once as text, once with a byte that is none.
+        // First as text, then with a byte that is not UTF-8.
         for _ in 0..2 {
             let text = encode(&bytes, 0, EncodingName::Ocsf, options, Settings::none()).unwrap();
             assert!(!text.contains("s3cr3t"), "{text}");
@@ -147,7 +147,7 @@ fn a_record_without_a_time_takes_its_objects_and_says_so() {
     assert_eq!(event["metadata"]["labels"], serde_json::json!(["time_inferred"]));
 }
 
-/// Any client can send the referrer; S3 checks who took on the role.
+/// Any client can send the referrer; S3 itself verified the role's session.
 #[test]
 fn the_actor_behind_a_role_is_its_session_whatever_the_referrer_says() {
     let event = event(&line("REST.GET.OBJECT", "a", HADOOP));
@@ -170,7 +170,7 @@ fn a_feed_may_take_the_principal_for_a_roles_user_and_says_so() {
     assert_eq!(event["actor"]["user"]["name"], "alice");
     assert_eq!(event["actor"]["user"]["uid"], "arn:aws:sts::123456789012:assumed-role/etl/i-0");
     assert_eq!(event["metadata"]["labels"], serde_json::json!(["claimed_user"]));
-    // Whom S3 knows needs no claim.
+    // A requester whom S3 identified is not replaced by a claim.
     let session = "arn:aws:sts::123456789012:assumed-role/etl/i-0";
     for (requester, name) in [("arn:aws:iam::123456789012:user/bob", "bob"), ("-", "anonymous")] {
         let event = claimed(&role.replace(session, requester));

@@ -1,4 +1,4 @@
-//! What is in a place is found without being told, and `--once` ends when all of it is delivered.
+//! A scan finds the objects of a place without notifications, and `--once` ends when all of them are delivered.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::support::world::{KEY, Place, World, key};
 /// What the log says of a sink that takes nothing for a while.
 const SLOW: &str = "going on without a sink that is slow or failing";
 
-/// That of an impatient world.
+/// How long an impatient world waits for a sink.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A feed without a queue.
@@ -22,7 +22,7 @@ fn scanned(place: &Place, keys: &str) -> World {
 #[test]
 fn the_objects_below_a_prefix_are_found_without_a_queue() {
     let place = Place::apart();
-    // A page of a listing has a thousand objects: what is wanted stands on the second one.
+    // A listing's page has a thousand objects: the wanted object is on the second page.
     for n in 0..1_000 {
         place.bucket.put(&format!("logs/workspaceId=1/date=2026-01-01/_committed_{n}"), b"");
     }
@@ -111,7 +111,7 @@ fn a_sink_that_is_added_gets_what_a_scan_finds_and_without_one_what_changes_from
     place.put(0..2);
     place.queue.holds(2);
     world.once_expecting(&["[sink.late] is used by no feed"]);
-    // Told of nothing: only what is written anew reaches the sink, with what it held before.
+    // Without a scan, the sink gets only an object that is written again, but that one whole.
     place.bucket.put(&key(0), &object(&records([0, 10])));
     place.queue.holds(1);
     assert!(world.run(&["--once"]).with_environment(both.0, both.1).spawn().end().success());

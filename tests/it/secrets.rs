@@ -1,4 +1,5 @@
-//! No secret of a record leaves, whichever family it is of and wherever it stands, unless the record is asked for as it came.
+//! No secret of a record leaves, whatever its family and its place in the record, except in a raw record without
+//! masking.
 
 use auditferry::testing::delta::RecordHash;
 use auditferry::testing::event::{Encoded, Encoder, EncodingName, Options, Scope};
@@ -7,10 +8,10 @@ use auditferry::testing::notification::ObjectId;
 use auditferry::testing::records::Record;
 use serde_json::{Value, json};
 
-/// What stands in each of the secrets of the table, but where the secret's own letters tell it.
+/// The secret in the lines of the table, except where the secret is recognized by its own letters.
 const SECRET: &str = "S3cr3t";
 
-/// Pairs of lines: a text, and what is left of it.
+/// Pairs of lines: a text, and the text after masking.
 const MASKED: &str = include_str!("../fixtures/secrets/masked.txt");
 
 const HARMLESS: &str = include_str!("../fixtures/secrets/harmless.txt");
@@ -24,7 +25,7 @@ fn pairs() -> Vec<(&'static str, &'static str)> {
     lines.chunks(2).map(|pair| (pair[0], pair[1])).collect()
 }
 
-/// A record of each family that holds a text where its writer may have put it.
+/// Records of each family that have `text` in the fields that clients can write.
 fn records(text: &str) -> Vec<(&'static str, String)> {
     let databricks = json!({
         "version": "2.0", "timestamp": 1_705_305_600_000_i64, "serviceName": "x", "actionName": "y",
@@ -112,7 +113,7 @@ fn of_a_key_that_stands_twice_neither_secret_shows() {
     }
 }
 
-/// A raw record is the source's, and masked where that is asked for.
+/// A raw record is the source's text, and is masked only if the sink's options say so.
 #[test]
 fn a_raw_record_is_masked_only_where_it_is_asked_for() {
     for (family, record) in records("https://x/?token=S3cr3tV4lu3&a=b") {
@@ -123,7 +124,7 @@ fn a_raw_record_is_masked_only_where_it_is_asked_for() {
     }
 }
 
-/// Each sink has what it asks for, with the same ids, though the record is decoded twice.
+/// Each sink gets its own encoding with the same ids, though the record is decoded twice.
 #[test]
 fn a_raw_sink_and_another_have_the_same_record_each_in_its_way() {
     let (family, record) = records("token=S3cr3tV4lu3").remove(0);

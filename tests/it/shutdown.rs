@@ -1,4 +1,4 @@
-//! Asked to stop, the daemon gives back what it holds and goes, in time.
+//! A daemon that is asked to stop returns its messages and ends in time.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ fn messages_in_hand_are_visible_to_others_as_soon_as_the_daemon_has_gone() {
     const OBJECTS: u64 = 12;
     let place = Place::new();
     let through = Aws::emulated().url();
-    // Nobody reads the console: once its pipe is full nothing moves.
+    // Nobody reads the console: once its pipe is full, nothing more is delivered.
     let world = World::new()
         .impatient()
         .with_feed(&place.feed(&through), &place, &["console"])
@@ -63,7 +63,7 @@ fn an_idle_daemon_goes_at_once() {
 
 #[test]
 fn a_stop_waits_for_no_bytes_that_hardly_come() {
-    // The last of its records would take six minutes.
+    // The last bytes of these objects would take six minutes.
     let slow = Shelf { records_each: 3, ..Shelf::new("slow", 0..3, |_| Pace::LastBytes(360)) };
     let silent = Shelf::new("silent", 3..4, |_| Pace::Never);
     let stopping = inside::run("", &[slow, silent], async |delivered| {

@@ -1,4 +1,4 @@
-//! What comes from outside and is no word to stop does not end the daemon.
+//! Signals that are no request to stop do not end the daemon.
 
 use rustix::process::Signal;
 
@@ -21,7 +21,7 @@ fn signals_that_end_a_process_by_default_are_told_and_change_nothing() {
             entries.iter().any(|entry| entry.message == message && entry.field("signal").as_deref() == Some(name))
         });
     }
-    // A write past a limit on the size of files brings this one.
+    // A write past a file size limit causes this signal.
     daemon.signal(Signal::XFSZ);
     daemon.signal(Signal::HUP);
     eventually("each SIGHUP is told", SOON, || {

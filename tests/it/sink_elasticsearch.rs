@@ -1,5 +1,5 @@
-//! What the sink to Elasticsearch and OpenSearch promises, by the real process against noida-db and osmem-server, and
-//! against a stand-in where these cannot be made to fail.
+//! The promises of the sink to Elasticsearch and OpenSearch, kept by the real process against noida-db and
+//! osmem-server, and against a stand-in for failures that these two cannot be made to show.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,12 +18,12 @@ use super::support::records::{object, record, records};
 use super::support::waiting::{SOON, eventually};
 use super::support::world::World;
 
-/// What a log may say of a receiver that is away.
+/// What the log may say while a receiver is away.
 const IS_AWAY: [&str; 2] = ["a batch was not delivered", "going on without a sink"];
 const IS_PARKED: &str = "the sink is parked";
 const IS_REFUSED: &str = "the sink refuses events for ever";
 
-/// A directory, delivering to `url` with these keys.
+/// A directory feed with a sink to `url` that has these keys.
 fn world(url: &str, keys: &str) -> World {
     let sink = format!("type = \"elasticsearch\"\nurl = \"{url}\"\n{keys}");
     World::new().with_directory_feed(&["out"]).with(&format!("[sink.out]\n{sink}\n"))
@@ -49,13 +49,13 @@ fn ask(receiver: &Emulator, method: &str, target: &str, body: &str) -> Value {
     serde_json::from_str(&reply.text()).unwrap_or(Value::Null)
 }
 
-/// How many documents there are in the indexes of this pattern.
+/// The number of documents in the indexes of this pattern.
 fn count(receiver: &Emulator, pattern: &str) -> u64 {
     ask(receiver, "POST", &format!("/{pattern}/_refresh"), "");
     ask(receiver, "GET", &format!("/{pattern}/_count"), "")["count"].as_u64().unwrap_or_default()
 }
 
-/// The documents of the indexes of this pattern: index, id and source of each.
+/// Index, id and source of each document in the indexes of this pattern.
 fn documents(receiver: &Emulator, pattern: &str) -> Vec<(String, String, Value)> {
     ask(receiver, "POST", &format!("/{pattern}/_refresh"), "");
     let found = ask(receiver, "GET", &format!("/{pattern}/_search?size=10000"), "");
@@ -68,7 +68,7 @@ fn comes_to(receiver: &Emulator, pattern: &str, events: u64) {
     eventually("the receiver has the events", SOON, || count(receiver, pattern) >= events);
 }
 
-/// The numbers of the records that a stand-in has, each as often as it has it.
+/// How often the stand-in has each record, by the record's request id.
 fn stored(receiver: &Elasticsearch) -> BTreeMap<String, usize> {
     let mut stored = BTreeMap::new();
     for document in receiver.documents().into_values() {
@@ -85,7 +85,7 @@ fn takes(receiver: &Elasticsearch, events: usize) {
     eventually("the receiver has the events", SOON, || receiver.documents().len() >= events);
 }
 
-/// What the log says of why the sink is parked, or refuses events.
+/// Waits until the log says why the sink is parked or refuses events; returns that reason.
 fn told(daemon: &Daemon, message: &str, field: &str) -> String {
     eventually("it is told", SOON, || daemon.says(message) > 0);
     let entry = daemon.log.entries().into_iter().find(|entry| entry.message.contains(message)).unwrap();
@@ -254,7 +254,7 @@ fn a_missing_index_a_full_cluster_and_a_collection_without_ids_park_the_sink_wit
         receiver.judges(move |_| error(status, kind, reason));
         let world = of(&receiver, INDEX);
         let daemon = start(&world, &[IS_PARKED, IS_AWAY[1]]).at_work();
-        // Too few for a storm.
+        // Too few events for a storm.
         world.write("a.json", &object(&records(0..3)));
         assert_eq!(told(&daemon, IS_PARKED, "error"), format!("the sink needs mending: {expected}"));
         receiver.judges(|_| None);
@@ -298,7 +298,7 @@ fn a_receiver_that_is_away_gets_each_event_once_it_is_back() {
     tried(3);
     receiver.answers(|_| Some(Answer::says(503, "{\"error\":{\"type\":\"cluster_block_exception\"}}")));
     tried(receiver.receiver.requests().len() + 1);
-    // An answer that has no item for any document.
+    // This answer has no item for any document.
     receiver.answers(|_| Some(Answer::says(200, "{\"took\":1,\"items\":[]}")));
     tried(receiver.receiver.requests().len() + 1);
     receiver.answers(|_| None);

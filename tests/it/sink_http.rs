@@ -1,4 +1,4 @@
-//! What the sinks over HTTP promise, by the real process against a receiver on this machine.
+//! The promises of the sinks over HTTP, kept by the real process against a receiver on this machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,16 +15,16 @@ use super::support::records::{assert_once_each, object, record, records};
 use super::support::waiting::{SOON, eventually};
 use super::support::world::World;
 
-/// What a log may say of a receiver that is away.
+/// What the log may say while a receiver is away.
 const IS_AWAY: [&str; 2] = ["a batch was not delivered", "going on without a sink"];
 const IS_PARKED: &str = "the sink is parked";
 
-/// A directory, delivering to a sink with these keys.
+/// A directory feed with a sink that has these keys.
 fn world_of(keys: &str) -> World {
     World::new().with_directory_feed(&["out"]).with(&format!("[sink.out]\n{keys}\n"))
 }
 
-/// A directory, delivering its records as they are to `receiver`.
+/// A directory feed that sends raw records to `receiver`.
 fn world(receiver: &Receiver, keys: &str) -> World {
     world_of(&format!("type = \"http\"\nurl = \"{}/in\"\nencoding = \"raw\"\n{keys}", receiver.url()))
 }
@@ -41,7 +41,7 @@ fn stop(daemon: Daemon) {
     assert!(daemon.stop().success());
 }
 
-/// No two requests with the same id have other bytes, and none is without one.
+/// Asserts that every request has an id, and that requests with the same id have the same bytes.
 fn assert_repeats_are_alike(requests: &[Request]) {
     let mut known: BTreeMap<&str, &[u8]> = BTreeMap::new();
     for request in requests {
@@ -228,7 +228,7 @@ fn a_receiver_is_sent_to_over_tls_with_our_certificate() {
     assert_eq!(receiver.taken_lines().len(), 3);
 }
 
-/// A record whose user agent holds what ends lines and texts.
+/// A record whose user agent holds line ends and text delimiters.
 fn hostile(n: u64) -> String {
     let agent = r#"a\r\nb\"c\u2028d\u0000"#.to_owned() + "\u{2028}\u{85}'}]";
     record(n).replace("curl/7.64.1", &agent)

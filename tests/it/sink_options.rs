@@ -1,4 +1,4 @@
-//! What a sink's table says of its encoding holds for that sink, and for no other of the same feed.
+//! A sink's encoding options hold for that sink, and for no other sink of the same feed.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::support::ocsf::Schema;
 use super::support::records::{object, records};
 use super::support::world::{KEY, World};
 
-/// A world with a file sink for each of these names and keys.
+/// A world with a file sink for each name; the second text is its further keys.
 fn world(sinks: &[(&str, &str)]) -> World {
     let names: Vec<&str> = sinks.iter().map(|(name, _)| *name).collect();
     sinks.iter().fold(World::new().with_directory_feed(&names), |world, (name, keys)| {
@@ -105,7 +105,7 @@ fn decode_writes_what_a_sink_of_the_same_options_gets() {
     world.write(KEY, &object(&records(0..2)));
     world.once();
     let path = world.path("source").join(KEY);
-    // What depends on where the object is read differs.
+    // Leaves out the members that depend on where the object is read.
     let placed = |lines: &str| -> Vec<Value> {
         let without_place = |line: &str| {
             let mut event: Value = serde_json::from_str(line).unwrap();

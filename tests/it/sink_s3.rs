@@ -1,5 +1,5 @@
-//! What the s3 sink promises, by the real process against MiniStack, and against a receiver that answers as S3 does on bad
-//! days.
+//! The promises of the S3 sink, kept by the real process against MiniStack, and against a receiver that gives S3's
+//! error answers.
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -24,23 +24,23 @@ const IS_AWAY: &str = "a batch was not delivered";
 const IS_PARKED: &str = "the sink is parked";
 const GOES_ON: &str = "going on without a sink";
 
-/// Soon enough for tests that are not about how long events gather.
+/// A short age, for tests that are not about how long events gather.
 const GATHERS_BRIEFLY: &str = "batch = { age = \"300ms\" }\n";
 
-/// The table of a sink that writes records as they are, `through` where S3 is asked.
+/// The table of a sink that writes raw records, with `through` as the S3 endpoint.
 fn sink(name: &str, bucket: &str, through: &str, prefix: &str, keys: &str) -> String {
     format!(
         "[sink.{name}]\ntype = \"s3\"\nbucket = {bucket:?}\nregion = {REGION:?}\nendpoint_url = {through:?}\npath_style = true\nprefix = {prefix}\nencoding = \"raw\"\n{keys}\n"
     )
 }
 
-/// A directory, delivering to the sink `out`.
+/// A directory feed with the sink `out`, whose events gather only briefly.
 fn world(bucket: &Bucket, through: &str, prefix: &str, keys: &str) -> World {
     let keys = format!("{GATHERS_BRIEFLY}{keys}");
     World::new().with_directory_feed(&["out"]).with(&sink("out", &bucket.name, through, prefix, &keys))
 }
 
-/// A bucket with a queue, delivering to the file sink `out` and to the sink `lake`, whose events gather as they do by default.
+/// A bucket with a queue, and the sinks `out`, a file, and `lake`, whose events gather for the default time.
 fn gathering(place: &Place, lake: &Bucket) -> World {
     let url = Aws::emulated().url();
     let world = World::new().with_feed(&place.feed(&url), place, &["out", "lake"]).with_file("out");
@@ -55,7 +55,7 @@ fn stop(daemon: Daemon) {
     assert!(daemon.stop().success());
 }
 
-/// The content of an object, unpacked by what its key ends in.
+/// The content of an object, decompressed according to its key's extension.
 fn unpacked(key: &str, body: &[u8]) -> String {
     let mut text = String::new();
     match key.rsplit_once('.').unwrap().1 {
@@ -79,17 +79,17 @@ fn takes(bucket: &Bucket, events: usize) {
     eventually("the bucket has the events", SOON, || lines(bucket).len() >= events);
 }
 
-/// The answers to requests of this method.
+/// The answers' status codes for requests of this method.
 fn answers(exchanges: &[Exchange], method: &str) -> Vec<u16> {
     exchanges.iter().filter(|exchange| exchange.method == method).map(|exchange| exchange.status).collect()
 }
 
-/// Of another workspace than the other records.
+/// A record of another workspace than the other records.
 fn elsewhere(n: u64) -> String {
     record(n).replace("3049059095686970", "4711")
 }
 
-/// So many days ago.
+/// A record from `n` days ago.
 fn earlier(n: u64) -> String {
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
     record(n).replace(&(1_767_225_600_000 + n).to_string(), &(now_ms - n * 86_400_000).to_string())
@@ -211,7 +211,7 @@ fn while_events_gather_nobody_waits_and_a_stop_writes_them_into_one_object() {
     stop(daemon);
     assert_eq!(lake.keys().len(), 1);
     assert_once_each(&lines(&lake), &records(0..5));
-    // What the stop left in the backlog is found to be there.
+    // The objects that the stop left in the backlog turn out to be delivered.
     world.once();
     assert_once_each(&lines(&lake), &records(0..5));
     world.delivered_once_each(&records(0..5));

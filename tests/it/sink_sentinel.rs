@@ -1,4 +1,4 @@
-//! What the sink to Microsoft Sentinel promises, by the real process against a small Azure on this machine.
+//! The promises of the sink to Microsoft Sentinel, kept by the real process against a small Azure on this machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -15,7 +15,7 @@ use super::support::sentinel::{Azure, SECRET};
 use super::support::waiting::{SOON, eventually};
 use super::support::world::{KEY, World};
 
-/// What a log may say of a receiver that is away.
+/// What the log may say while a receiver is away.
 pub(super) const IS_AWAY: [&str; 2] = ["a batch was not delivered", "going on without a sink"];
 pub(super) const IS_PARKED: &str = "the sink is parked";
 const IS_REFUSED: &str = "the sink refuses events for ever";
@@ -26,12 +26,12 @@ const DATABRICKS: &str = include_str!("../../deploy/sentinel/databricks.json");
 
 pub(super) const RAW_STREAM: &str = "Custom-AuditferryRaw_CL";
 
-/// A directory, delivering its events to the stream.
+/// A directory feed that sends its events to the stream.
 fn world(azure: &Azure, stream: &str, keys: &str) -> World {
     world_of(&format!("{}{keys}", azure.keys("sentinel", stream)))
 }
 
-/// A directory, delivering its records as they are.
+/// A directory feed that sends raw records.
 pub(super) fn raw(azure: &Azure, keys: &str) -> World {
     world(azure, RAW_STREAM, &format!("encoding = \"raw\"\n{keys}"))
 }
@@ -52,7 +52,7 @@ pub(super) fn takes(azure: &Azure, rows: usize) {
     eventually("the receiver has the rows", SOON, || azure.rows().len() >= rows);
 }
 
-/// The request of each row's record, and how often it came.
+/// How often each record came, by its request id.
 pub(super) fn requests(rows: &[Value]) -> BTreeMap<String, usize> {
     let mut requests = BTreeMap::new();
     for row in rows {
@@ -66,7 +66,7 @@ pub(super) fn once_each(numbers: impl IntoIterator<Item = u64>) -> BTreeMap<Stri
     numbers.into_iter().map(|n| (format!("request-{n}"), 1)).collect()
 }
 
-/// What the log says of why the sink is parked, or refuses events.
+/// Waits until the log says why the sink is parked or refuses events; returns that reason.
 pub(super) fn told(daemon: &Daemon, message: &str, field: &str) -> String {
     eventually("it is told", SOON, || daemon.says(message) > 0);
     let entry = daemon.log.entries().into_iter().find(|entry| entry.message.contains(message)).unwrap();
@@ -109,7 +109,7 @@ fn requests_stay_below_what_a_call_may_have() {
     let azure = Azure::with(RAW);
     let world = raw(&azure, "request_bytes = 1048576\n");
     let daemon = start(&world, &[]).ready();
-    // Each quote of a record is escaped.
+    // JSON escapes each quote of a record.
     let quotes = |n: u64| record(n).replace("curl/7.64.1", &"\\\"".repeat(2000));
     world.write("a.json", &object(&(0..1000).map(quotes).collect::<Vec<_>>()));
     takes(&azure, 1000);

@@ -1,4 +1,4 @@
-//! How the sink to Microsoft Sentinel shows who it is, and what becomes of it where it is not believed.
+//! How the sink to Microsoft Sentinel authenticates, and what it does if it is refused.
 
 use std::fs;
 use std::process::Command;
@@ -27,7 +27,7 @@ fn a_sink_with_a_wrong_secret_is_parked_and_goes_on_once_the_secret_is_right() {
     assert!(error.contains("the token endpoint answers with status 401") && error.contains(words), "{error}");
     fs::write(&secret, SECRET).unwrap();
     takes(&azure, 3);
-    // The secret is changed while the sink runs.
+    // The secret changes while the sink runs.
     azure.knows("third-secret");
     fs::write(&secret, "third-secret").unwrap();
     world.write("b.json", &object(&records(3..6)));
@@ -68,7 +68,7 @@ fn an_application_may_show_a_certificate_in_place_of_a_secret() {
     takes(&azure, 3);
     stop(daemon);
     assert_eq!(requests(&azure.rows()), once_each(0..3));
-    // A key that cannot sign so is told before anything is sent.
+    // A key of the wrong kind is reported before anything is sent.
     let world = shown("localhost.key.pem");
     let _ = world.run(&[]);
     let config = world.path("auditferry.toml");

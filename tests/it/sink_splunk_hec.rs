@@ -1,4 +1,4 @@
-//! What the sink to Splunk promises, by the real process against a collector on this machine.
+//! The promises of the sink to Splunk, kept by the real process against a collector on this machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,12 +11,12 @@ use super::support::splunk::{Splunk, TOKEN};
 use super::support::waiting::{SOON, eventually};
 use super::support::world::World;
 
-/// What a log may say of a collector that is away.
+/// What the log may say while a collector is away.
 pub const IS_AWAY: [&str; 2] = ["a batch was not delivered", "going on without a sink"];
 pub const IS_PARKED: &str = "the sink is parked";
 const IS_LOST: &str = "does not acknowledge them; sending them again";
 
-/// A directory, delivering to `splunk` with these keys beside its URL and token.
+/// A directory feed to `splunk` with these keys besides its URL and token.
 pub fn world_of(splunk: &Splunk, keys: &str) -> World {
     let sink = format!("type = \"splunk_hec\"\nurl = \"{}\"\n{keys}", splunk.receiver.url());
     World::new().with_directory_feed(&["out"]).with(&format!("[sink.out]\n{sink}\n"))
@@ -34,12 +34,12 @@ pub fn stop(daemon: Daemon) {
     assert!(daemon.stop().success());
 }
 
-/// The records that can be searched, as lines of the log.
+/// The records that a search finds, as lines of the log.
 pub fn searched(splunk: &Splunk) -> Vec<String> {
     splunk.records().iter().map(Value::to_string).collect()
 }
 
-/// As they come out of the collector: the same members in the order of a parsed text.
+/// Records as a search finds them: with the members in the order of a parsed text.
 pub fn expected(numbers: impl IntoIterator<Item = u64>) -> Vec<String> {
     let parsed = |line: String| serde_json::from_str::<Value>(&line).unwrap().to_string();
     records(numbers).into_iter().map(parsed).collect()
@@ -49,7 +49,7 @@ pub fn has(splunk: &Splunk, events: usize) {
     eventually("the collector has the events", SOON, || splunk.records().len() >= events);
 }
 
-/// Each of them is there, and those that are there twice have one `auditferry_uid` and one batch.
+/// Asserts that no record is lost, and that events with the same `auditferry_uid` are equal, their batch included.
 fn assert_none_lost_and_repeats_alike(splunk: &Splunk, numbers: std::ops::Range<u64>) {
     let there = counted(&searched(splunk));
     let lost = missing(&counted(&expected(numbers.clone())), &there);
@@ -108,7 +108,7 @@ fn what_was_indexed_while_the_process_was_dead_is_not_sent_again() {
     let daemon = start(&world, &[]).ready();
     world.write("a.json", &object(&records(0..100)));
     has(&splunk, 100);
-    // Written down: the last answer was followed by a question about it.
+    // A further poll shows that the last request's number is in the checkpoint store.
     let (used, asked) = splunk.channels();
     eventually("all are asked about", SOON, || splunk.channels().1.len() > asked.len() + 1);
     daemon.kill();
@@ -135,7 +135,7 @@ fn what_was_said_to_be_indexed_before_a_crash_is_not_sent_again_though_splunk_sa
     splunk.index(|number| number > 0);
     eventually("the others are told", SOON, || splunk.awaited() == 1);
     let asked = splunk.channels().1.len();
-    // The next question comes after the answers to the one before were written down.
+    // The next poll shows that the answers to the one before are in the checkpoint store.
     eventually("the first is asked about again", SOON, || splunk.channels().1.len() > asked);
     daemon.kill();
     splunk.index_all();
@@ -193,14 +193,14 @@ fn a_number_that_a_restarted_collector_gives_once_more_acknowledges_nothing_of_b
     assert_none_lost_and_repeats_alike(&splunk, 0..80);
 }
 
-/// Whether an index is allowed is known of each event: those before it are taken, and no probe repeats them.
+/// The window counts events that are sent and not yet indexed.
 #[test]
 fn a_collector_that_indexes_nothing_is_sent_no_more_than_the_window_holds() {
     let splunk = Splunk::new();
     splunk.now(|now| now.indexes_at_once = false);
     let world = world(&splunk, "lanes = 1\nbatch = { bytes = 20000 }");
     let daemon = start(&world, &[]).at_work();
-    // A batch has one part at least, of about 1.5 MiB.
+    // Every batch has at least one part, of about 1.5 MiB.
     let agent = "x".repeat(8000);
     let long: Vec<String> = (0..1500).map(|n| record(n).replace("curl/7.64.1", &agent)).collect();
     world.write("a.json", &object(&long));

@@ -1,4 +1,4 @@
-//! What a sink to Splunk does where the collector refuses: an event, most events, an index, a token, to acknowledge.
+//! What a sink to Splunk does if the collector refuses an event, most events, an index, a token, or to acknowledge.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use super::support::records::{assert_once_each, counted, missing, object, record
 use super::support::splunk::{Splunk, TOKEN};
 use super::support::waiting::{SOON, eventually};
 
-/// Why the sink is parked, once it is.
+/// Waits until the sink is parked; returns why.
 fn parked(daemon: &Daemon) -> String {
     eventually("the sink is parked", SOON, || daemon.says(IS_PARKED) > 0);
     let told = daemon.log.entries().into_iter().find(|entry| entry.message.contains(IS_PARKED)).unwrap();
@@ -127,7 +127,8 @@ fn an_index_that_the_token_does_not_allow_parks_the_sink_and_what_came_before_is
         let there = counted(&searched(&splunk));
         assert_eq!(there.len(), 40);
         let most = there.values().max().copied().unwrap();
-        // Splunk gives no number for the beginning of a request: it is sent again, in halves, to be acknowledged.
+        // Splunk gives no number for the accepted beginning of a request: to be acknowledged, it is sent again in
+        // halves.
         assert!(most <= if acknowledge { 4 } else { 1 }, "{acknowledge}: {most}");
     }
 }

@@ -1,4 +1,4 @@
-//! `auditferry sink test`: each step of a sink's way in plain words, and one event that tells of no one.
+//! `auditferry sink test`: each step on the way to a sink in plain words, and one event without anybody's data.
 
 use std::process::{Command, Output};
 
@@ -8,7 +8,7 @@ use super::support::receiver::{Answer, Receiver, fixture, root};
 use super::support::splunk::{Splunk, TOKEN};
 use super::support::world::World;
 
-/// A sink `out` with these keys, which no daemon runs for.
+/// Runs `auditferry sink test` for a sink `out` with these keys. No daemon runs.
 fn tested(keys: &str) -> Output {
     let world = World::new().with_directory_feed(&["out"]).with(&format!("[sink.out]\n{keys}\n"));
     let _ = world.run(&[]);

@@ -1,4 +1,4 @@
-//! Lines that are no records are counted, and an object of nothing else is told of.
+//! Lines that are no records are counted, and an object of such lines alone is reported.
 
 use super::support::daemon::{Daemon, Start};
 use super::support::world::{Place, World};
@@ -6,11 +6,11 @@ use super::support::world::{Place, World};
 const SKIPPED: &str = "auditferry_lines_skipped_total";
 const NO_RECORD: &str = "an object that is not empty gives no record";
 
-/// What another component of YDB writes, and an audit record of the same log.
+/// A line of another component of YDB, and an audit record of the same log.
 const OTHER: &str = "2022-08-03T22:41:43.100000Z node 1 :TX_PROXY INFO: Actor# [1:7127:1] txid# 281474976710670 DONE\n";
 const RECORD: &str = "2023-03-14T10:41:36.485788Z: {\"paths\":\"[/root/.sys/pdisks]\",\"tx_id\":\"281474976775658\",\"database\":\"/root\",\"remote_address\":\"ipv6:[::1]:1\",\"status\":\"SUCCESS\",\"subject\":\"{none}\",\"operation\":\"DROP TABLE\",\"component\":\"schemeshard\"}\n";
 
-/// A feed of this family, fed by a directory of the world.
+/// A directory feed of this family.
 fn world_of(family: &str) -> World {
     let world = World::new();
     let source = world.path("source");
@@ -38,7 +38,7 @@ fn lines_that_are_no_records_are_counted_once_however_often_their_object_grows()
     content.push_str(OTHER);
     world.write("a.log", content.as_bytes());
     daemon.counts(SKIPPED, &["feed=\"audit\""], 6.0);
-    // What was counted last is not counted again with what comes next.
+    // The lines counted already are not counted again with the appended one.
     content.push_str(RECORD);
     world.write("a.log", content.as_bytes());
     world.comes_to("out", 3);
@@ -60,7 +60,7 @@ fn an_object_without_a_record_is_told_of_once_for_each_feed() {
     let entries = daemon.log.entries();
     let told = entries.iter().find(|entry| entry.message.contains(NO_RECORD)).unwrap();
     assert_eq!((told.level.as_str(), told.field("feed").as_deref()), ("WARN", Some("audit")));
-    // Whichever is read first.
+    // The objects are read in any order.
     assert!(["/a.log", "/b.log"].iter().any(|name| told.field("object").unwrap().ends_with(name)), "{}", told.line);
     assert!(told.field("suggestion").unwrap().contains("another family"), "{}", told.line);
     world.write("a.log", OTHER.repeat(4).as_bytes());

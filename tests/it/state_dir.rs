@@ -1,4 +1,4 @@
-//! The state directory: one that goes away under the daemon stops it, one that is damaged is not begun anew, and nobody
+//! The state directory: the daemon stops if it disappears, a damaged one is not replaced by an empty one, and nobody
 //! else may read it.
 
 use std::fs::Permissions;
@@ -11,13 +11,13 @@ use super::support::daemon::Daemon;
 use super::support::records::{assert_once_each, object, records};
 use super::support::world::{KEY, Place, World};
 
-/// What the log says of it.
+/// What the log says of a state directory that disappeared.
 const GONE: [&str; 2] = ["stopped by an error", "the state directory"];
 
-/// What it may say of what was under way.
+/// What the log may say of work under way.
 const GRACE: [&str; 2] = ["the grace time is over", "going on without a sink"];
 
-/// Waits for the end, which is that of a disk that failed, and says which directory is gone and what to do.
+/// Waits until the daemon ends with a failed disk's exit code, having reported which directory is gone and what to do.
 fn ends_for_its_state(daemon: Daemon, world: &World) {
     let log = daemon.log.clone();
     let status = daemon.end();
@@ -57,7 +57,7 @@ fn a_state_directory_that_goes_away_under_an_idle_daemon_stops_it() {
 #[test]
 fn a_daemon_whose_state_is_gone_waits_for_nothing_that_is_under_way() {
     let place = Place::new();
-    // Nobody reads the console, and a poll under way may take its time.
+    // Nobody reads the console, and a poll may be under way.
     let through = Aws::emulated().url();
     let world = World::new()
         .impatient()
@@ -117,7 +117,7 @@ fn a_database_without_content_is_damage_and_nothing_is_delivered_again() {
     world.delivered_once_each(&records(0..3));
 }
 
-/// Runs the daemon once under this umask, through a shell; its configuration is written.
+/// Runs the daemon once under this umask, by way of a shell. The configuration must be written already.
 fn once_under_umask(world: &World, umask: &str) {
     let command = format!("umask {umask}; exec \"$0\" run --once --config \"$1\"");
     let config = world.path("auditferry.toml");
