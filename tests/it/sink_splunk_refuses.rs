@@ -104,6 +104,7 @@ fn where_most_events_are_refused_none_is_given_up_and_the_sink_is_parked() {
     assert_once_each(&searched(&splunk), &expected(0..100));
 }
 
+/// Splunk judges the index of each event: it takes the events before a forbidden one, and no probe repeats them.
 #[test]
 fn an_index_that_the_token_does_not_allow_parks_the_sink_and_what_came_before_is_not_sent_with_each_probe() {
     for acknowledge in [true, false] {

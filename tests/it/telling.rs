@@ -1,4 +1,5 @@
-//! Whatever stands still is told at once: in the log with its cause, in `/readyz`, `/status`, metrics, and to systemd.
+//! Whatever stands still is reported at once: in the log with its cause, in `/readyz`, `/status` and metrics, and to
+//! systemd.
 
 use std::time::Duration;
 
@@ -15,17 +16,17 @@ use super::support::service_manager::ServiceManager;
 use super::support::waiting::{SOON, eventually};
 use super::support::world::{KEY, Place, World, key};
 
-/// Longer than seconds, on a machine that is busy; far shorter than the ten minutes after which an object is given up.
+/// Long enough for a busy machine, and far below the ten minutes after which an object is given up.
 const AT_ONCE: Duration = Duration::from_secs(90);
 
-/// Waits until `/readyz` says `part` as a line that begins with it, and hands the line.
+/// Waits until `/readyz` has a line that begins with `part`; returns that line.
 fn readyz_says(daemon: &Daemon, part: &str) -> String {
     let line = || daemon.page("/readyz").text().lines().find(|line| line.starts_with(part)).map(str::to_owned);
     eventually(&format!("/readyz says {part}"), AT_ONCE, || line().is_some());
     line().unwrap()
 }
 
-/// Waits until nothing fails any more, anywhere.
+/// Waits until nothing is failing, anywhere.
 fn is_well(daemon: &Daemon) {
     eventually("/readyz says nothing but ready", SOON, || daemon.page("/readyz").text() == "ready\n");
     assert_eq!(status(daemon)["failing"], 0);
@@ -91,7 +92,7 @@ fn what_fails_again_and_again_is_held_back_and_counted() {
     place.queue.drained();
     let log = daemon.log.clone();
     assert!(daemon.stop().success());
-    // The rest is told at the end, if not before.
+    // The held-back failures are logged at the end, if not before.
     let held_back = |name: &str| {
         let entries = log.entries().into_iter();
         entries.filter_map(|entry| entry.field(name)?.parse::<usize>().ok()).sum::<usize>()
@@ -197,7 +198,7 @@ fn a_queue_that_cannot_be_reached_shows_as_failing() {
     assert!(daemon.stop().success());
 }
 
-/// An account where permissions are enforced, a bucket with three records in it, and a user who may do nothing.
+/// An account where permissions are enforced, a bucket with three records, and a user without permissions.
 struct Account {
     emulator: Emulator,
     aws: Aws,
@@ -218,7 +219,7 @@ impl Account {
         Self { emulator, aws, bucket, access_key, secret }
     }
 
-    /// From here on permissions are enforced, or not any more.
+    /// Turns the check of permissions on or off.
     fn enforces(&self, yes: bool) {
         let unchecked = if yes { "0" } else { "inf" };
         let reply = request(self.emulator.address, "POST", "/moto-api/reset-auth", &[], unchecked.as_bytes());
@@ -319,7 +320,7 @@ fn a_sink_that_takes_nothing_shows_as_failing_until_it_does() {
 fn a_sink_that_does_not_answer_shows_as_failing_until_it_does() {
     let world = World::new().impatient().with_directory_feed(&["console"]);
     let world = world.with("[sink.console]\ntype = \"stdout\"\nencoding = \"raw\"\n");
-    // More than a pipe that nobody reads takes.
+    // More than fits into a pipe that nobody reads.
     let lines = records(0..2_000);
     world.write(KEY, &object(&lines));
     let mut daemon = world.run(&[]).expecting(&["a sink does not answer"]).with_unread_output().ready();

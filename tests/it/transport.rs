@@ -1,4 +1,4 @@
-//! What the HTTP client promises, against a receiver on this machine.
+//! The promises of the HTTP client, kept against a receiver on this machine.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -189,7 +189,7 @@ async fn a_signature_is_of_the_time_and_the_body() {
     assert_eq!(receiver.requests()[0].header("x-signature"), Some(expected));
 }
 
-/// A token endpoint that hands out `token-1`, `token-2` and so on.
+/// A token endpoint that issues `token-1`, `token-2` and so on.
 fn tokens() -> Receiver {
     let mut count = 0;
     Receiver::with_script(move |_| {
@@ -317,7 +317,7 @@ async fn a_proxy_is_gone_through_with_its_own_credentials() {
     assert_eq!(asked.target, receiver.url() + "/in");
     assert_eq!(asked.header("proxy-authorization"), Some("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="));
     assert!(receiver.requests().is_empty());
-    // Over TLS a tunnel is asked for.
+    // For a URL over TLS, the client asks the proxy for a tunnel.
     proxy.answers(Answer::status(407));
     let config = ServiceConfig { url: Some(Location::Url("https://siem.example/in".to_owned())), ..config };
     assert_eq!(misconfigured(sent(config).await), "the proxy wants other credentials");

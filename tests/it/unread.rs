@@ -1,4 +1,4 @@
-//! What cannot be read is told, goes into its feed's backlog, and is delivered once it can be read.
+//! An object that cannot be read is reported, goes into its feed's backlog, and is delivered once it can be read.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use super::support::records::{object, records};
 use super::support::waiting::{SOON, eventually, moment};
 use super::support::world::{KEY, Place, World, key};
 
-/// A bucket that refuses every read.
+/// A place, and a proxy that refuses every read of its bucket.
 fn refused() -> (Place, Proxy) {
     let proxy = Proxy::to(Aws::emulated().address);
     proxy.breaks(&[Fault::Refused(403, "AccessDenied"); 100_000]);
     (Place::new(), proxy)
 }
 
-/// Waits until as many objects could not be read, and are written down.
+/// Waits until exactly this many objects are recorded as unread.
 fn comes_to_be_unread(daemon: &Daemon, objects: f64) {
     let unread = || daemon.metric("auditferry_unread_objects", &["feed=\"audit\"", "kind=\"denied\""]);
     eventually(&format!("{objects} objects are unread"), SOON, || unread() == objects);
@@ -53,7 +53,7 @@ fn what_cannot_be_read_is_settled_and_delivered_once_it_can_be_even_after_a_rest
     place.queue.drained();
     let text = daemon.page("/readyz").text();
     assert!(text.lines().any(|line| line == "unread: feed audit: 4 denied"), "{text}");
-    // It is known by now: the feed is not asked for what is new.
+    // The failure is known by now: new objects are not requested.
     place.put(4..6);
     comes_to_be_unread(&daemon, 6.0);
     place.queue.drained();
@@ -86,7 +86,7 @@ fn an_unreadable_feed_is_probed_with_one_object_at_a_time() {
     place.queue.drained();
     let reads = proxy.reads(&place.bucket.name).len();
     moment(Duration::from_secs(5));
-    // After 1 s, 2 s and 4 s at the soonest.
+    // Probes come after 1 s, 2 s and 4 s at the earliest.
     let probes = proxy.reads(&place.bucket.name).len() - reads;
     assert!(probes <= 4, "{probes} probes in 5 s");
     proxy.heals();
@@ -117,7 +117,7 @@ fn where_nothing_is_written_down_or_there_is_no_room_messages_are_put_off_for_lo
         let hidden = Depth { visible: 0, in_flight: 2 - unread as u64 };
         eventually("what was put off is hidden, and not deleted", SOON, || place.queue.depth() == hidden);
         assert!(daemon.stop().success());
-        // What was put off before the stop stays so.
+        // Messages that were put off before the stop stay hidden.
         assert_eq!(place.queue.depth(), hidden);
     }
 }

@@ -1,5 +1,5 @@
-//! A notification that no feed takes is told of and remembered, and its object is delivered once the configuration is
-//! mended.
+//! A notification that no feed takes is reported and remembered, and its object is delivered once the configuration is
+//! corrected.
 
 use std::time::Duration;
 
@@ -16,18 +16,18 @@ use super::support::world::{KEY, Place, World};
 /// What the log may say at WARN of such notifications.
 const NOBODYS: &str = "names an object that belongs to no feed";
 
-/// Overrides of `[feed.audit]`.
+/// Variables that override keys of `[feed.audit]`.
 const PREFIXES: &str = "AUDITFERRY__FEED__AUDIT__PREFIXES";
 const KEYS: &str = "AUDITFERRY__FEED__AUDIT__KEYS";
 const IGNORE: &str = "AUDITFERRY__FEED__AUDIT__IGNORE";
 const BUCKET: &str = "AUDITFERRY__FEED__AUDIT__BUCKET";
 
-/// A feed with these keys besides what it needs.
+/// A feed with these keys besides the required ones.
 fn world_of(place: &Place, through: &str, keys: &str) -> World {
     World::new().with_feed(&format!("{}{keys}\n", place.feed(through)), place, &["out"]).with_file("out")
 }
 
-/// `auditferry quarantine unrouted` with these arguments; its code and what it wrote.
+/// Runs `auditferry quarantine unrouted` with these arguments; returns its exit code and output.
 fn unrouted(world: &World, arguments: &[&str]) -> (Option<i32>, String) {
     world.run(&[]);
     let config = world.path("auditferry.toml");
@@ -45,7 +45,7 @@ fn listed(world: &World) -> Vec<Value> {
     out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// What was told of the only place.
+/// The suggestion in the log's only warning of this kind.
 fn suggestion(daemon: &Daemon) -> String {
     assert_eq!(daemon.says(NOBODYS), 1, "told once:\n{}", daemon.log.end());
     let entries = daemon.log.entries();
@@ -62,7 +62,7 @@ fn what_lies_outside_of_the_prefixes_is_delivered_once_they_are_mended() {
     let second = "workspaceId=3049059095686970/date=2026-01-02/a b+c.json";
     place.bucket.put(KEY, &object(&records(0..3)));
     place.bucket.put(second, &object(&records(3..5)));
-    // Overwritten: two notifications of one object.
+    // The object is overwritten, which makes two notifications of it.
     place.bucket.put(second, &object(&records(3..6)));
     let daemon = world.run(&[]).expecting(&[NOBODYS]).ready();
     daemon.counts("auditferry_notifications_unrouted_total", &["feed=\"audit\"", "why=\"prefix\""], 3.0);
@@ -97,7 +97,7 @@ fn what_the_keys_leave_out_is_told_of_and_delivered_once_they_are_mended() {
     let told = suggestion(&daemon);
     assert!(told.contains("**/*.log") && told.contains("ignore"), "{told}");
     assert!(daemon.stop().success());
-    // Nothing is mended: it is kept, and not told of again.
+    // The configuration is unchanged: the notification is kept, and not reported again.
     world.once();
     assert_eq!(listed(&world)[0]["why"], "keys");
     let mended = world.run(&["--once"]).with_environment(KEYS, "[\"**/*.json\"]").spawn();
@@ -164,11 +164,11 @@ fn what_is_ignored_on_purpose_is_settled_unread_and_what_was_kept_of_it_is_forgo
     place.queue.drained();
     assert!(daemon.stop().success());
     assert!(listed(&world).is_empty());
-    // A scan leaves it out too.
+    // A scan skips ignored objects, too.
     let daemon = world.run(&["--once"]).with_environment(IGNORE, ignore);
     assert!(daemon.with_environment("AUDITFERRY__FEED__AUDIT__SCAN_AT_START", "true").spawn().end().success());
     assert_eq!(world.delivered("out"), [""; 0]);
-    // Not ignored, it is kept until it is.
+    // Without `ignore`, the notification is kept until a configuration ignores it.
     place.bucket.put(elsewhere, b"{}\n");
     place.queue.holds(1);
     world.once_expecting(&[NOBODYS]);
@@ -188,7 +188,7 @@ fn what_was_kept_is_delivered_once_however_often_the_process_is_killed() {
         place.bucket.put(&key, &object(&records(3 * n..3 * n + 3)));
     }
     place.queue.holds(OBJECTS);
-    // Killed while the names are written down, and then while their objects are read.
+    // The process is killed while it writes the names down, and later while it reads their objects.
     for _ in 0..4 {
         let daemon = world.run(&[]).expecting(&[NOBODYS]).at_work();
         moment(Duration::from_millis(chance.below(150) as u64));

@@ -1,4 +1,4 @@
-//! The user directory of lakeFS: whom the API lists gets an address, and whatever the API does costs no event.
+//! The user directory of lakeFS: users whom the API lists get an address, and no failure of the API loses an event.
 
 use std::sync::Arc;
 
@@ -19,10 +19,10 @@ use super::support::user_api::{Answer, Asked, UserApi};
 use super::support::waiting::{SOON, eventually};
 use super::support::world::{World, write_whole};
 
-/// What the log says of a directory that fails.
+/// What the log says of a user directory that fails.
 const FAILS: &str = "the user directory cannot be read";
 
-/// The first hundred users of an installation are enough for a page.
+/// How many users a page holds: more than most tests have.
 const PAGE: usize = 100;
 
 fn ann() -> Answer {
@@ -36,7 +36,7 @@ fn line(number: usize, user: &str) -> String {
     )
 }
 
-/// The feed's table: `name` reads `name` below the world's directory.
+/// The table of the feed `name`, which reads the directory `name` in the world.
 fn feed(world: &World, name: &str, api: &UserApi, sinks: &[&str], more: &str) -> String {
     let source = world.path(name);
     std::fs::create_dir_all(&source).unwrap();
@@ -51,7 +51,7 @@ fn sink(world: &World, name: &str, encoding: &str) -> String {
     format!("[sink.{name}]\ntype = \"file\"\npath = {:?}\nencoding = \"{encoding}\"\n", world.output(name))
 }
 
-/// A world with the feed `lake`, delivering OCSF to `out`.
+/// A world with the feed `lake`, which delivers OCSF to `out`.
 fn world(api: &UserApi, more: &str) -> World {
     let world = World::new();
     let tables = feed(&world, "lake", api, &["out"], more) + &sink(&world, "out", "ocsf");
@@ -62,7 +62,7 @@ fn run(world: &World) -> Start {
     world.run(&[]).with_environment("LAKEFS_KEY", "AKIA-1").with_environment("LAKEFS_SECRET", "hush-hush")
 }
 
-/// Writes an object of the feed.
+/// Writes an object of this feed.
 fn write(world: &World, feed: &str, key: &str, lines: &[String]) {
     write_whole(&world.path(feed), &world.path("aside"), key, format!("{}\n", lines.join("\n")).as_bytes());
 }
@@ -83,7 +83,7 @@ fn uids(lines: &[String]) -> Vec<String> {
     lines.iter().map(uid).collect()
 }
 
-/// The addresses of who acted, one for each event.
+/// The address of each event's actor.
 fn addresses(world: &World) -> Vec<Option<String>> {
     events(world, "out").iter().map(|event| event["actor"]["user"]["email_addr"].as_str().map(str::to_owned)).collect()
 }
@@ -119,7 +119,7 @@ fn an_event_has_the_address_that_the_installation_knows_its_user_by() {
     ecs::Fields::load().assert_valid(world.delivered("elastic").iter().map(String::as_str));
     let of_elastic: Vec<Value> = events(&world, "elastic").iter().map(|event| event["user"]["email"].clone()).collect();
     assert_eq!(of_elastic[..2], ["ann@example.com", "dan@example.com"]);
-    // Three pages, each behind the one before; "AKIA-1:hush-hush" in base64.
+    // Three pages, each after the last id of the page before; the credentials are "AKIA-1:hush-hush" in base64.
     let asked =
         |target: &str| Asked { target: target.to_owned(), authorization: "Basic QUtJQS0xOmh1c2gtaHVzaA==".to_owned() };
     let pages = [
@@ -173,7 +173,7 @@ fn whatever_the_api_does_events_go_without_an_address_and_nothing_waits() {
         let error = said().unwrap().field("error").unwrap();
         assert!(error.contains(why), "{name}: {error}");
     }
-    // What fails is tried again, and told once.
+    // A failing API is asked again, and reported once.
     eventually("the API is asked again", SOON, || apis[0].asked().len() > 2);
     let told = daemon
         .log
@@ -278,7 +278,8 @@ fn a_batch_sealed_with_addresses_and_completed_without_them_delivers_each_record
     daemon.counts("auditferry_sink_retries_total", &["sink=\"late\""], 1.0);
     daemon.kill();
     assert_eq!(addresses(&world), vec![Some("ann@example.com".to_owned()); LINES]);
-    // As if it had been killed while it wrote: the same encoding makes the same bytes for both sinks.
+    // As after a kill during the write: the first half of the bytes, which the same encoding makes equal for both
+    // sinks.
     std::fs::rename(world.path("elsewhere"), world.path("away")).unwrap();
     let whole = std::fs::read(world.output("out")).unwrap();
     std::fs::write(&late, &whole[..whole.len() / 2]).unwrap();
@@ -292,7 +293,7 @@ fn a_batch_sealed_with_addresses_and_completed_without_them_delivers_each_record
     assert!(!last.contains("ann@example.com"), "{last}");
 }
 
-/// One record, as it is encoded with these users.
+/// One record, encoded with these users.
 fn encoded(record: &str, encoding: EncodingName, users: Option<Lookup>) -> (String, LookedUp) {
     let object = ObjectId::new("lakefs-audit-logs", "a.log");
     let family = family::named("lakefs").unwrap();
@@ -332,7 +333,7 @@ fn both_spellings_of_the_user_are_looked_up_and_who_is_nobody_is_not() {
             Some("ann@example.com"),
             LookedUp { hits: 1, ..LookedUp::default() },
         ),
-        // What the installation says comes before what the id looks like.
+        // The installation's address takes precedence over an id that looks like an address.
         (line(0, "eve@example.com"), Some("eve@example.org"), LookedUp { hits: 1, ..LookedUp::default() }),
         (line(0, "dan@example.com"), Some("dan@example.com"), LookedUp { misses: 1, ..LookedUp::default() }),
         (line(0, "u-2"), None, LookedUp { hits: 1, ..LookedUp::default() }),

@@ -1,4 +1,4 @@
-//! What shippers put several records into: each is an event with an id of its own.
+//! Wrappers in which shippers put several records: each record is an event with an id of its own.
 
 use std::collections::HashSet;
 
@@ -30,7 +30,8 @@ fn events_of(family: &'static Family, line: &str) -> (Vec<Value>, Vec<EventId>) 
     (written, uids(&out[0]))
 }
 
-/// SHA-256 of the line; of a further record that of this hash and the record's number, as the families' pages say.
+/// The id's hash is SHA-256 of the line; for a further record, SHA-256 of that hash and the record's number, as the
+/// families' pages say.
 fn expected_id(family: &str, line: &str, number: u64) -> EventId {
     let object = ObjectId::new("b", "k");
     let whole: [u8; 32] = Sha256::digest(line.as_bytes()).into();
@@ -47,7 +48,7 @@ fn several_records_in_one_line_are_several_events_with_ids_of_their_own() {
     for (name, _, record) in CASES.iter().filter(|(name, ..)| *name != "s3_access") {
         let family = family::named(name).unwrap();
         let records = [0, 1, 2].map(record).to_vec();
-        // The lines of Databricks are no container's.
+        // Databricks does not log in a container.
         let of_containers = |wrapper: &str| *name != "databricks" || wrapper != "container in pieces";
         for (wrapper, line) in lines_of(&records).into_iter().filter(|(wrapper, _)| of_containers(wrapper)) {
             let found = records_of(family, line.as_bytes());
@@ -162,7 +163,7 @@ fn a_line_of_an_access_log_that_holds_the_beginning_of_another_is_refused() {
     ] {
         assert!(read("s3_access", joined.as_bytes()).records[0].is_err(), "{joined}");
     }
-    // A time alone is what a client may have sent.
+    // A client may have sent a time alone.
     let time = line.replace("agent", "agent [12/May/2025:08:09:10 +0000] x");
     let found = event("s3_access", &time);
     assert!(found["metadata"]["labels"].as_array().unwrap().contains(&json!("ambiguous")));
@@ -179,12 +180,12 @@ fn what_is_no_record_of_databricks_is_refused() {
         assert!(read("databricks", line.as_bytes()).records[0].is_err(), "{line}");
     }
     for (family, line) in [
-        // CloudTrail's.
+        // A record of CloudTrail.
         (
             "databricks",
             r#"{"eventVersion":"1.08","userIdentity":{"type":"IAMUser","userName":"x"},"eventTime":"2024-01-15T08:00:00Z","eventSource":"s3.amazonaws.com","eventName":"GetObject"}"#,
         ),
-        // Of a Delta log.
+        // Records of a Delta log.
         ("databricks", r#"{"commitInfo":{"timestamp":1747037350123,"operation":"WRITE"}}"#),
         ("databricks", r#"{"add":{"path":"part-0.parquet","size":1,"modificationTime":1747037350123}}"#),
     ] {
@@ -220,7 +221,7 @@ fn a_record_that_says_neither_what_was_done_nor_who_did_it_is_refused() {
     }
 }
 
-/// What a feed takes out does not make it another record.
+/// A record stays a record, even if its only value is redacted.
 #[test]
 fn a_record_that_says_nothing_once_it_is_redacted_leaves() {
     let key = Key::new();

@@ -1,4 +1,4 @@
-//! What the tests ask of the emulated AWS, as whoever owns the buckets and queues would.
+//! What the owner of the buckets and queues does in the emulated AWS.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,13 +12,14 @@ use super::waiting::{SOON, eventually};
 pub const ACCOUNT: &str = "000000000000";
 pub const REGION: &str = "us-east-1";
 
-/// The services behind one address. No request is signed: the emulators ask for it only where a test is about that.
+/// The services behind one address. The requests' signatures are dummies: the emulators check them only in tests of
+/// permissions.
 #[derive(Clone, Copy, Debug)]
 pub struct Aws {
     pub address: SocketAddr,
 }
 
-/// How often a queue has a message, and to whom.
+/// How many messages of a queue are visible, and how many are in flight.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Depth {
     pub visible: u64,
@@ -68,7 +69,7 @@ impl Aws {
         self.queue_with(json!({}))
     }
 
-    /// A queue that moves a message to the second one when it was received `receives_max` times.
+    /// A queue, and its dead-letter queue, which gets each message that was received `receives_max` times.
     pub fn queue_with_dead_letters(self, receives_max: u32) -> (Queue, Queue) {
         let dead = self.queue();
         let redrive = json!({ "deadLetterTargetArn": dead.arn(), "maxReceiveCount": receives_max.to_string() });
@@ -84,7 +85,7 @@ impl Aws {
         Queue { aws: self, name: name.to_owned(), url: reply["QueueUrl"].as_str().unwrap().to_owned() }
     }
 
-    /// A topic that hands what it is sent to the queue, wrapped.
+    /// A topic that forwards its messages to the queue, wrapped; returns the topic's ARN.
     pub fn topic_for(self, queue: &Queue) -> String {
         let name = fresh("topic");
         let topic = self.form("sns", &[("Action", "CreateTopic"), ("Name", &name)]).element("TopicArn").unwrap();
@@ -94,7 +95,7 @@ impl Aws {
         topic
     }
 
-    /// A rule that hands what EventBridge hears of the bucket to the queue.
+    /// Creates a rule that forwards EventBridge's events about the bucket to the queue.
     pub fn rule_for(self, bucket: &Bucket, queue: &Queue) {
         let rule = fresh("rule");
         let pattern = json!({ "source": ["aws.s3"], "detail": { "bucket": { "name": [bucket.name] } } });
@@ -103,7 +104,7 @@ impl Aws {
         self.json("events", "AWSEvents.PutTargets", &json!({ "Rule": rule, "Targets": targets }));
     }
 
-    /// A role that whoever the trust policy names may assume.
+    /// A role that the principals of the trust policy may assume; returns its ARN.
     pub fn role(self, trust: &Value, permissions: &Value) -> String {
         let name = fresh("reader");
         let create = [("Action", "CreateRole"), ("RoleName", &name), ("AssumeRolePolicyDocument", &trust.to_string())];
@@ -119,7 +120,7 @@ impl Aws {
         arn
     }
 
-    /// An access point to the bucket: its alias.
+    /// Creates an access point to the bucket; returns its alias.
     pub fn access_point(self, bucket: &Bucket) -> String {
         let body = format!(
             "<CreateAccessPointRequest xmlns=\"http://awss3control.amazonaws.com/doc/2018-08-20/\"><Bucket>{}</Bucket></CreateAccessPointRequest>",
@@ -130,7 +131,7 @@ impl Aws {
         reply.element("Alias").unwrap()
     }
 
-    /// One call of a service that speaks forms and XML.
+    /// Calls a service whose protocol is forms and XML.
     pub fn form(self, service: &str, fields: &[(&str, &str)]) -> Reply {
         let body: Vec<String> =
             fields.iter().map(|(name, value)| format!("{name}={}", percent_encoded(value, ""))).collect();
@@ -166,7 +167,7 @@ impl Aws {
     }
 }
 
-/// S3's own message of writes: bucket, key as S3 encodes it, entity tag, sequencer.
+/// S3's own message about these writes: bucket, key as S3 encodes it, entity tag, sequencer.
 pub fn told_by_s3(writes: &[(&str, &str, &str, &str)]) -> String {
     let records = writes.iter().map(|(bucket, key, etag, sequencer)| {
         json!({
@@ -200,7 +201,7 @@ impl Bucket {
         etag.1.trim_matches('"').to_owned()
     }
 
-    /// The keys of all its objects, of which there are at most 1000.
+    /// The keys of all objects of the bucket, which has at most 1000.
     pub fn keys(&self) -> Vec<String> {
         let listing = self.aws.s3("GET", &format!("/{}?list-type=2", self.name), b"").text();
         assert!(!listing.contains("<IsTruncated>true"), "there are more than a page has");
@@ -212,12 +213,12 @@ impl Bucket {
         self.aws.s3("GET", &self.target(key), b"")
     }
 
-    /// Every write and removal is told to the queue, in S3's own shape.
+    /// From now on S3 notifies the queue of every write and removal, in S3's own form.
     pub fn tells_queue(&self, queue: &Queue) {
         self.tells("Queue", "Queue", &queue.arn());
     }
 
-    /// Every write and removal is told to the topic.
+    /// From now on S3 notifies the topic of every write and removal.
     pub fn tells_topic(&self, topic: &str) {
         self.tells("Topic", "Topic", topic);
     }
@@ -252,7 +253,7 @@ impl Queue {
         self.aws.sqs("SendMessage", &json!({ "QueueUrl": self.url, "MessageBody": body }));
     }
 
-    /// The next `count` messages, taken out of the queue.
+    /// Waits for the next `count` messages and deletes them; returns their bodies.
     pub fn take(&self, count: usize) -> Vec<String> {
         let mut bodies = Vec::new();
         eventually(&format!("{} holds {count} messages", self.name), SOON, || {
@@ -266,13 +267,14 @@ impl Queue {
         bodies
     }
 
-    /// Waits until so many messages are visible: the emulator tells of a write soon, not at once.
+    /// Waits until at least `visible` messages are visible: the emulator sends a notification soon after a write, not
+    /// at once.
     pub fn holds(&self, visible: u64) {
         let what = format!("{} holds {visible} messages", self.name);
         eventually(&what, SOON, || self.depth().visible >= visible);
     }
 
-    /// How often each message that is in the queue was received.
+    /// The receive count of each message in the queue.
     pub fn receives(&self) -> Vec<u64> {
         let target = format!("/_ministack/sqs/messages?QueueUrl={}", percent_encoded(&self.url, ""));
         let told: Value = serde_json::from_slice(&page(self.aws.address, &target).unwrap().body).unwrap();
@@ -280,7 +282,7 @@ impl Queue {
         messages.iter().map(|message| message["ReceiveCount"].as_u64().unwrap()).collect()
     }
 
-    /// Up to ten messages that are visible now, kept invisible for `visibility_secs`.
+    /// Receives up to ten visible messages, which are then invisible for `visibility_secs`.
     pub fn receive(&self, visibility_secs: u32) -> Vec<Value> {
         let asked = json!({
             "QueueUrl": self.url,

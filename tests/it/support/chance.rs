@@ -1,6 +1,6 @@
-//! Chance that can be had again: numbers from a seed (SplitMix64, Steele, Lea and Flood 2014).
+//! Repeatable chance: numbers from a seed (SplitMix64, Steele, Lea and Flood 2014).
 
-/// A sequence of numbers that its seed decides.
+/// A sequence of numbers that depends on its seed alone.
 #[derive(Clone, Debug)]
 pub struct Chance(u64);
 
@@ -9,7 +9,7 @@ impl Chance {
         Self(seed)
     }
 
-    /// Seeded from `AUDITFERRY_SEED`, else from the clock; the seed is printed, so that a failure can be had again.
+    /// Seeded from `AUDITFERRY_SEED`, else from the clock. The seed is printed, so that a failure can be repeated.
     pub fn of_this_run(test: &str) -> Self {
         let seed = match std::env::var("AUDITFERRY_SEED") {
             Ok(seed) => seed.parse().expect("AUDITFERRY_SEED is a number"),
@@ -27,12 +27,12 @@ impl Chance {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number from 0 up to, and without, `end`.
+    /// A number from 0 up to, but not including, `end`.
     pub fn below(&mut self, end: usize) -> usize {
         (self.number() % end as u64) as usize
     }
 
-    /// Puts the items into another order.
+    /// Puts the items into a random order.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             let chosen = self.below(last + 1);

@@ -1,5 +1,5 @@
-//! What gives out AWS credentials: an instance's metadata, a container's endpoint, STS. Each set has an access key of its own
-//! and ends soon.
+//! Sources of AWS credentials: an instance's metadata, a container's endpoint, STS. Each set of credentials has its own
+//! access key and expires soon.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::proxy::Proxy;
 use super::receiver::{Answer, Receiver, Request};
 use super::world::World;
 
-/// How long each set is good for. The daemon asks for the next one after half of it.
+/// How long each set is valid. The daemon requests the next set after half of that time.
 pub const LIFE: Duration = Duration::from_secs(8);
 
 /// The token with which an instance's metadata may be read.
@@ -23,10 +23,10 @@ const METADATA_TOKEN: &str = "metadata-token";
 /// The role of the instance.
 const INSTANCE_ROLE: &str = "collector";
 
-/// Where credentials come from, on this machine.
+/// A source of credentials on this machine.
 pub struct Source {
     receiver: Receiver,
-    /// What of a request shows that it asks for credentials.
+    /// Whether a request is for credentials.
     asks: fn(&Request) -> bool,
     is_away: Arc<AtomicBool>,
 }
@@ -61,7 +61,7 @@ impl Source {
         Self::that(|_, issued| Answer::says(200, &as_json(&next(issued))), |_| true)
     }
 
-    /// STS, whatever role is assumed.
+    /// STS, which lets any role be assumed.
     pub fn sts() -> Self {
         let answer = |request: &Request, issued: &AtomicU32| {
             let text = request.text();
@@ -81,7 +81,7 @@ impl Source {
         Self { receiver, asks, is_away }
     }
 
-    /// From now on every connection ends without an answer, or none does any more.
+    /// Whether, from now on, every connection is closed without an answer.
     pub fn is_away(&self, away: bool) {
         self.is_away.store(away, Ordering::Relaxed);
     }
@@ -107,7 +107,7 @@ fn next(issued: &AtomicU32) -> Issued {
     Issued { access_key: access_key(number as usize), ends: Timestamp::now() + LIFE }
 }
 
-/// As the metadata of an instance and the endpoint of a container have it.
+/// The form that instance metadata and a container's endpoint have.
 fn as_json(issued: &Issued) -> String {
     json!({
         "Code": "Success",
@@ -120,7 +120,7 @@ fn as_json(issued: &Issued) -> String {
     .to_string()
 }
 
-/// As STS answers `action`.
+/// The form in which STS answers `action`.
 fn as_xml(action: &str, issued: &Issued) -> String {
     let Issued { access_key, ends } = issued;
     format!(
@@ -131,7 +131,7 @@ fn as_xml(action: &str, issued: &Issued) -> String {
     )
 }
 
-/// A bucket that is listed every second through a proxy, so that it is seen with which access key.
+/// A bucket that the daemon lists every second by way of a proxy, which shows the access key of each request.
 pub struct Read {
     pub bucket: Bucket,
     pub proxy: Proxy,
@@ -139,7 +139,8 @@ pub struct Read {
 }
 
 impl Read {
-    /// `identity` is a table of the configuration that the feed's bucket is read by; empty for the default chain.
+    /// `identity` is the configuration table of the identity `reader`, which reads the bucket; empty for the default
+    /// chain.
     pub fn by(identity: &str) -> Self {
         let aws = Aws::emulated();
         let (bucket, proxy) = (aws.bucket(), Proxy::to(aws.address));
@@ -153,12 +154,12 @@ impl Read {
         Self { world: World::new().with(&table).with(identity).with_file("out"), bucket, proxy }
     }
 
-    /// Without the access key that daemons here have otherwise.
+    /// A daemon without the access key that the tests' daemons have by default.
     pub fn start(&self) -> Start {
         self.world.run(&[]).without_access_key()
     }
 
-    /// The access keys that requests were signed with.
+    /// The access keys that signed requests so far.
     pub fn access_keys(&self) -> BTreeSet<String> {
         self.proxy.exchanges().iter().filter_map(|exchange| exchange.access_key().map(str::to_owned)).collect()
     }

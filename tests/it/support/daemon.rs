@@ -13,10 +13,10 @@ use super::http::{Reply, page};
 use super::log::Log;
 use super::waiting::{SOON, eventually, within};
 
-/// What ends a process that does not end.
+/// How long a process may take to end.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// A running daemon. Ended at the latest when dropped; its log is judged whenever it ends.
+/// A running daemon. It ends at the latest when dropped, and its log is judged when it ends.
 #[derive(Debug)]
 pub struct Daemon {
     child: Child,
@@ -24,7 +24,7 @@ pub struct Daemon {
     expected: Vec<&'static str>,
 }
 
-/// How a process is begun.
+/// How a process is started.
 #[derive(Clone, Debug)]
 pub struct Start {
     arguments: Vec<String>,
@@ -42,8 +42,8 @@ enum Output {
 }
 
 impl Start {
-    /// `auditferry` with these arguments, its home in `directory`, its log beside it. Nothing of this machine's AWS
-    /// configuration reaches it.
+    /// `auditferry` with these arguments. `directory` is its home and holds its log. It sees nothing of this machine's
+    /// AWS configuration.
     pub fn new(arguments: &[&str], directory: &Path) -> Self {
         let environment = [
             ("AWS_ACCESS_KEY_ID", "test"),
@@ -61,7 +61,7 @@ impl Start {
         }
     }
 
-    /// What a shell does in the process before it becomes the daemon, such as `umask 0`.
+    /// Shell commands that run in the process before it becomes the daemon, such as `umask 0`.
     pub fn after(mut self, commands: &str) -> Self {
         self.before = Some(commands.to_owned());
         self
@@ -72,25 +72,25 @@ impl Start {
         self
     }
 
-    /// Without the access key that every daemon here is given: it has to find credentials elsewhere.
+    /// Removes the access key that daemons get by default: the daemon has to find other credentials.
     pub fn without_access_key(mut self) -> Self {
         self.environment.retain(|(name, _)| !matches!(&**name, "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY"));
         self
     }
 
-    /// Lines of WARN or ERROR that hold one of these belong to the test.
+    /// Log lines at WARN or ERROR that contain one of `parts` do not fail the test.
     pub fn expecting(mut self, parts: &[&'static str]) -> Self {
         self.expected.extend_from_slice(parts);
         self
     }
 
-    /// Standard output is a pipe that nobody reads until [`Daemon::read_output`].
+    /// Makes standard output a pipe that nobody reads until [`Daemon::read_output`].
     pub fn with_unread_output(mut self) -> Self {
         self.stdout = Output::Piped;
         self
     }
 
-    /// Begins the process.
+    /// Starts the process.
     pub fn spawn(&self) -> Daemon {
         let path = self.directory.join(super::aws::fresh("log"));
         let stdout = if self.stdout == Output::Piped { Stdio::piped() } else { Stdio::null() };
@@ -119,7 +119,7 @@ impl Start {
         Daemon { child, log: Log::at(&path), expected: self.expected.clone() }
     }
 
-    /// Begins the process and waits until it says that it is ready.
+    /// Starts the process and waits until it reports that it is ready.
     pub fn ready(&self) -> Daemon {
         let mut daemon = self.spawn();
         daemon.becomes_ready();
@@ -128,7 +128,7 @@ impl Start {
 }
 
 impl Start {
-    /// Begins the process and waits until it is at work, whether all of its sinks can be reached or not.
+    /// Starts the process and waits until it collects, whether or not all of its sinks can be reached.
     pub fn at_work(&self) -> Daemon {
         let mut daemon = self.spawn();
         let works = within(SOON, || daemon.has_ended() || daemon.log.said("collecting").is_some());
@@ -154,18 +154,18 @@ impl Daemon {
         assert!(ready && !self.has_ended(), "the daemon did not become ready:\n{}", self.log.end());
     }
 
-    /// Where it serves its pages, once it said so.
+    /// The address of the daemon's pages, once the log names it.
     pub fn admin(&self) -> Option<SocketAddr> {
         self.log.said("admin listens")?.field("listen")?.parse().ok()
     }
 
-    /// What one of its pages says; empty while it does not answer.
+    /// The reply to a request for one of the daemon's pages; empty, with status 0, while the daemon does not answer.
     pub fn page(&self, target: &str) -> Reply {
         let reply = self.admin().and_then(|admin| page(admin, target));
         reply.unwrap_or_else(|| Reply { status: 0, headers: Vec::new(), body: Vec::new() })
     }
 
-    /// The sum of a metric's samples whose labels hold all of `labels` (such as `kind="line"`).
+    /// The sum of a metric's samples whose labels contain all of `labels` (such as `kind="line"`).
     pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         let Some(metrics) = self.admin().and_then(|admin| page(admin, "/metrics")) else { return 0.0 };
         let text = metrics.text();
@@ -176,14 +176,14 @@ impl Daemon {
         samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
-    /// The most memory it has had resident so far, in bytes; 0 once it has ended.
+    /// The peak resident memory so far, in bytes; 0 once the process has ended.
     pub fn resident_bytes_max(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or_default() << 10
     }
 
-    /// Asks it to stop.
+    /// Asks the daemon to stop.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);
     }
@@ -192,20 +192,20 @@ impl Daemon {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Kills it, as `kill -9` does, and judges what it said until then.
+    /// Kills the process, as `kill -9` does, and judges its log.
     pub fn kill(mut self) {
         self.signal(Signal::KILL);
         self.child.wait().unwrap();
         self.judge();
     }
 
-    /// Asks it to stop, waits for its end and judges its log.
+    /// Asks the daemon to stop, waits for its end and judges its log.
     pub fn stop(self) -> ExitStatus {
         self.terminate();
         self.end()
     }
 
-    /// Waits for its end and judges its log.
+    /// Waits for the daemon's end and judges its log.
     pub fn end(mut self) -> ExitStatus {
         let ended = within(PATIENCE, || self.has_ended());
         assert!(ended, "the daemon did not end:\n{}", self.log.end());
@@ -213,7 +213,7 @@ impl Daemon {
         self.child.wait().unwrap()
     }
 
-    /// Everything it writes to standard output from now on, in a thread of its own, until it ends.
+    /// Reads standard output to its end in a thread, which returns the text.
     pub fn read_output(&mut self) -> std::thread::JoinHandle<String> {
         let mut output = self.child.stdout.take().expect("begun with a piped output");
         std::thread::spawn(move || {
@@ -223,7 +223,7 @@ impl Daemon {
         })
     }
 
-    /// How many lines of its log say this.
+    /// How many log entries have a message that contains `part`.
     pub fn says(&self, part: &str) -> usize {
         self.log.entries().iter().filter(|entry| entry.message.contains(part)).count()
     }

@@ -1,4 +1,4 @@
-//! Judges events by the fields of ECS 9.4.0 among the fixtures, as strictly as the strictest receiver would.
+//! Judges events by the fields of ECS 9.4.0 in the fixtures, as strictly as the strictest receiver.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 
 use super::ocsf::Unique;
 
-/// Namespaces beside those of ECS: the sources' own, and the collector's.
+/// Top-level names besides those of ECS: the sources' own, and the collector's.
 const CUSTOM: [&str; 7] = ["databricks", "lakefs", "aws", "s3a", "immuta", "ydb", "collector"];
 
-/// What no event may lack.
+/// Fields that every event must have.
 const REQUIRED: [&str; 8] = [
     "@timestamp",
     "ecs.version",
@@ -32,7 +32,7 @@ impl Fields {
         Self(serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap())
     }
 
-    /// Everything that is wrong with an event, none when it is valid.
+    /// All faults of an event; empty if the event is valid.
     pub fn faults(&self, line: &str) -> Vec<String> {
         let event = match serde_json::from_str::<Unique>(line) {
             Ok(Unique(Value::Object(event))) => event,
@@ -49,7 +49,7 @@ impl Fields {
     }
 
     /// # Panics
-    /// With the first event that is not valid, and when two have one id.
+    /// If an event is not valid, or if two events have the same id.
     pub fn assert_valid<'l>(&self, lines: impl IntoIterator<Item = &'l str>) {
         let mut ids = BTreeSet::new();
         for line in lines {
@@ -97,7 +97,7 @@ impl Fields {
         wrong.map(|value| format!("{name}: {value} is no {kind}, or not allowed")).collect()
     }
 
-    /// Types that none of the categories has.
+    /// Faults for event types that none of the event's categories allows.
     fn misfiled(&self, event: &Map<String, Value>) -> Vec<String> {
         let words = |name: &str| {
             let words = event.get("event").and_then(|event| event[name].as_array()).cloned().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! A stand-in for Elasticsearch's `_bulk`, which answers for each document as a test wants it. Beside the real programs of
-//! the emulators, which cannot be made to fail.
+//! A stand-in for Elasticsearch's `_bulk` that answers for each document as a test needs it. The emulators are real
+//! programs, which cannot be made to fail.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::receiver::{Answer, Receiver, Request};
 
-/// What the whole request is answered with in place of items.
+/// Returns an answer to the whole request in place of items, or `None`.
 type Whole = Box<dyn FnMut(&Request) -> Option<Answer> + Send>;
-/// Members of a document's item in place of success.
+/// Returns members for a document's item in place of success, or `None`.
 type Verdict = Box<dyn FnMut(&Value) -> Option<Value> + Send>;
 
 pub struct Elasticsearch {
@@ -21,11 +21,11 @@ pub struct Elasticsearch {
 
 #[derive(Default)]
 struct State {
-    /// By index and id.
+    /// The stored documents by index and id.
     documents: BTreeMap<(String, String), Value>,
     whole: Option<Whole>,
     verdict: Option<Verdict>,
-    /// What is stored is not answered.
+    /// Documents are stored, but requests get no answer.
     is_mute: bool,
 }
 
@@ -45,12 +45,12 @@ impl Elasticsearch {
         Self { receiver, state }
     }
 
-    /// From now on.
+    /// From now on, `whole` may answer requests.
     pub fn answers(&self, whole: impl FnMut(&Request) -> Option<Answer> + Send + 'static) {
         self.state.lock().unwrap().whole = Some(Box::new(whole));
     }
 
-    /// From now on, each document that is given members for its item is not stored.
+    /// From now on, a document is not stored if `verdict` returns members for its item.
     pub fn judges(&self, verdict: impl FnMut(&Value) -> Option<Value> + Send + 'static) {
         self.state.lock().unwrap().verdict = Some(Box::new(verdict));
     }
@@ -59,7 +59,7 @@ impl Elasticsearch {
         self.state.lock().unwrap().is_mute = is_mute;
     }
 
-    /// What is stored, by index and id.
+    /// The stored documents by index and id.
     pub fn documents(&self) -> BTreeMap<(String, String), Value> {
         self.state.lock().unwrap().documents.clone()
     }
@@ -102,7 +102,7 @@ impl State {
     }
 }
 
-/// Members of an item that is not stored for this error.
+/// The members of an item for a document that is not stored because of this error.
 pub fn error(status: u16, kind: &str, reason: &str) -> Option<Value> {
     Some(json!({"status": status, "error": {"type": kind, "reason": reason}}))
 }
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
     use crate::support::http::request;
 
-    /// Of the page "Bulk index or delete documents": what `create` is answered with, and a second one.
+    /// The answer to `create` on the page "Bulk index or delete documents", and the answer if it is repeated.
     #[test]
     fn it_answers_as_the_documentation_has_it() {
         let receiver = Elasticsearch::new();

@@ -10,19 +10,19 @@ use std::time::Duration;
 use super::http::page;
 use super::waiting::within;
 
-/// Ends the emulator when its own standard input ends. The other end is held by the tests' process alone, so however
-/// that one ends, the emulator does not outlive it.
+/// Ends the emulator when standard input ends. Only the tests' process holds the input's other end, so the emulator
+/// does not outlive that process, however it ends.
 const UNTIL_INPUT_ENDS: &str = r#""$@" & emulator=$!; cat >/dev/null; kill -9 "$emulator"; wait"#;
 
-/// How often another port is tried: between finding a port free and listening on it somebody else may take it.
+/// How often another port is tried: another process may take a free port before the emulator listens on it.
 const ATTEMPTS: usize = 5;
 
-/// One emulator, listening.
+/// An emulator that listens.
 #[derive(Debug)]
 pub struct Emulator {
     pub address: SocketAddr,
     child: Child,
-    /// Where it writes what it writes.
+    /// Where the emulator writes its files.
     directory: tempfile::TempDir,
 }
 
@@ -39,22 +39,22 @@ impl Emulator {
     }
 }
 
-/// The emulator without permissions: S3, SQS, SNS, EventBridge, IAM, STS. One for all tests of this process; their
-/// names keep them apart.
+/// MiniStack: S3, SQS, SNS, EventBridge, IAM and STS without permissions. One process serves all tests, which use
+/// different names.
 pub fn ministack() -> &'static Emulator {
     static EMULATOR: OnceLock<Emulator> = OnceLock::new();
     EMULATOR.get_or_init(|| {
         start("ministack", "/_ministack/health", |port| {
             let mut command = Command::new("sh");
             command.args(["-c", UNTIL_INPUT_ENDS, "sh"]).arg(tool("ministack"));
-            // The broker for things listens on every address by default.
+            // By default, the IoT broker listens on every address.
             command.env("BIND_HOST", "127.0.0.1").env("GATEWAY_PORT", port.to_string()).env("IOT_MTLS_ENABLED", "0");
             command
         })
     })
 }
 
-/// An emulator that checks signatures, policies and trust once it is told to. One for each call.
+/// Moto, which checks signatures, policies and trust once a test turns that on. Each call starts one.
 pub fn moto() -> Emulator {
     start("moto", "/moto-api/", |port| {
         let mut command = Command::new("sh");
@@ -64,7 +64,7 @@ pub fn moto() -> Emulator {
     })
 }
 
-/// Elasticsearch's HTTP interface, by noida-db. One for all tests of this process.
+/// Elasticsearch's HTTP interface by noida-db. One process serves all tests.
 pub fn noida() -> &'static Emulator {
     static EMULATOR: OnceLock<Emulator> = OnceLock::new();
     EMULATOR.get_or_init(|| {
@@ -79,7 +79,7 @@ pub fn noida() -> &'static Emulator {
     })
 }
 
-/// OpenSearch's HTTP interface, by osmem-server. One for all tests of this process.
+/// OpenSearch's HTTP interface by osmem-server. One process serves all tests.
 pub fn osmem() -> &'static Emulator {
     static EMULATOR: OnceLock<Emulator> = OnceLock::new();
     EMULATOR.get_or_init(|| {
@@ -118,7 +118,7 @@ fn tool(name: &str) -> PathBuf {
     installed(&tools().join("venv/bin"), name)
 }
 
-/// A program that a Python package brings along.
+/// The path of a program in an installed Python package.
 fn packaged(name: &str) -> PathBuf {
     let versions = std::fs::read_dir(tools().join("venv/lib")).unwrap();
     let python = versions.map(|entry| entry.unwrap().path()).find(|path| path.join("site-packages").exists());

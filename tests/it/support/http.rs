@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// What came back. Header names are in lower case.
+/// A reply. Header names are in lower case.
 #[derive(Clone, Debug)]
 pub struct Reply {
     pub status: u16,
@@ -17,7 +17,7 @@ impl Reply {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The text between `<name>` and `</name>`, of the first such element.
+    /// The text of the first element `name`.
     pub fn element(&self, name: &str) -> Option<String> {
         let text = self.text();
         let begin = text.find(&format!("<{name}>"))? + name.len() + 2;
@@ -29,7 +29,7 @@ impl Reply {
 /// Sends a request and reads the reply to its end.
 ///
 /// # Errors
-/// What the connection said, or `InvalidData` when the reply is no HTTP.
+/// The connection's error, or `InvalidData` if the reply is not HTTP.
 pub fn request(
     address: SocketAddr,
     method: &str,
@@ -56,7 +56,7 @@ pub fn request(
     parse(&received).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no HTTP reply"))
 }
 
-/// The daemon's or an emulator's page, or nothing while it does not answer.
+/// A page of the daemon or of an emulator; `None` if it does not answer.
 pub fn page(address: SocketAddr, target: &str) -> Option<Reply> {
     request(address, "GET", target, &[], b"").ok()
 }

@@ -30,33 +30,33 @@ use tokio::time::Instant;
 use super::records::{object, records};
 use super::world::key;
 
-/// Objects of more bytes are not kept in memory, but read once more where that is needed.
+/// A larger object is not kept in memory; its reader reads it again if it needs to.
 const KEPT_BYTES: usize = 4 << 20;
 
 /// How an object is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Pace {
     AtOnce,
-    /// No read is answered.
+    /// No read gets an answer.
     Never,
-    /// All but the last bytes come at once, and of those one a second.
+    /// All but this many bytes come at once, then one byte a second.
     LastBytes(usize),
-    /// A compressed object of more than is kept in memory. It is read once, and never again.
+    /// The object is compressed and too large to be kept in memory. Only its first read gets an answer.
     OnlyOnce,
 }
 
-/// The objects of one feed, of the records with these numbers.
+/// The objects of one feed, which hold the records with these numbers.
 #[derive(Clone, Debug)]
 pub struct Shelf {
     pub name: &'static str,
     pub records: Span<u64>,
-    /// How many records an object holds.
+    /// How many records each object holds.
     pub records_each: u64,
-    /// That of the object whose first record has the number.
+    /// The pace of the object whose first record has this number.
     pub pace: fn(u64) -> Pace,
-    /// How long its listing takes.
+    /// How long a listing takes.
     pub listing: Duration,
-    /// The objects that were read.
+    /// The objects that were read, each by the number of its first record.
     pub read: Arc<Mutex<BTreeSet<u64>>>,
 }
 
@@ -157,7 +157,7 @@ impl Chunks for Coming {
     }
 }
 
-/// What was delivered, and when.
+/// The delivered lines, each with its time.
 #[derive(Clone, Default)]
 pub struct Delivered(Arc<Mutex<Vec<(Instant, String)>>>);
 
@@ -166,10 +166,10 @@ impl Delivered {
         self.0.lock().unwrap().iter().map(|(_, line)| line.clone()).collect()
     }
 
-    /// Waits until as many lines were delivered. Returns how long that took.
+    /// Waits until at least `count` lines are delivered. Returns how long that took.
     ///
     /// # Panics
-    /// They were not within so long.
+    /// If fewer lines are delivered within `within`.
     pub async fn comes_to(&self, count: usize, within: Duration) -> Duration {
         let began = Instant::now();
         while self.0.lock().unwrap().len() < count {
@@ -194,8 +194,7 @@ impl MemoryReceiver for Delivered {
     }
 }
 
-/// Runs the collector over the shelves, beside what the test does until it ends. Then it is stopped. Returns how long the
-/// stop took.
+/// Runs the collector over the shelves until `test` ends, then stops it. Returns how long the stop took.
 pub fn run(limits: &str, shelves: &[Shelf], test: impl AsyncFnOnce(&Delivered)) -> Duration {
     let directory = tempfile::tempdir().unwrap();
     let state_dir = directory.path().join("state");
@@ -242,7 +241,7 @@ async fn ended(stop: Stop, collector: tokio::task::JoinHandle<Result<(), collect
     asked.elapsed()
 }
 
-/// Commits what is asked for at once.
+/// Commits every requested write at once.
 async fn write(mut writing: Writing) {
     while writing.asked().await {
         writing.commit().answer();

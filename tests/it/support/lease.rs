@@ -1,10 +1,10 @@
-//! A file whose opening does not return, as on a mount that is dead.
+//! A file whose opening does not return, as on a dead mount.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// Holds a lease for writing on each file that is named, and does not hear that somebody wants to open it.
+/// Holds a write lease on each file, and ignores the signal that another process wants to open it.
 const HOLDER: &str = "
 import fcntl, signal, sys
 signal.signal(signal.SIGIO, signal.SIG_IGN)
@@ -15,7 +15,7 @@ print('held', flush=True)
 sys.stdin.read()
 ";
 
-/// Whoever opens one of the files waits until this is dropped, or until the kernel has waited for 45 s.
+/// Blocks each opening of one of the files until this is dropped, or until the kernel has waited for 45 s.
 pub struct Lease(Child);
 
 impl Lease {

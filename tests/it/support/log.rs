@@ -1,13 +1,13 @@
-//! The daemon's log: what it says of itself, and whether it should have.
+//! The daemon's log: its entries, and which of them are unexpected.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-/// What a daemon says of an object that cannot be read.
+/// What the log says of an object that cannot be read.
 pub const READ_FAILED: &str = "a read failed and is tried again";
 
-/// The log of one process, in JSON, as far as it is written.
+/// The JSON log of one process, as far as it is written.
 #[derive(Clone, Debug)]
 pub struct Log {
     path: PathBuf,
@@ -18,7 +18,7 @@ pub struct Log {
 pub struct Entry {
     pub level: String,
     pub message: String,
-    /// The line as it was written.
+    /// The whole line.
     pub line: String,
     fields: Value,
 }
@@ -51,20 +51,20 @@ impl Log {
         self.entries().into_iter().find(|entry| entry.message == message)
     }
 
-    /// The first failed read of this kind.
+    /// The first entry of a failed read of this kind.
     pub fn failed_read(&self, kind: &str) -> Option<Entry> {
         let is_told = |entry: &Entry| entry.message == READ_FAILED && entry.field("kind").as_deref() == Some(kind);
         self.entries().into_iter().find(is_told)
     }
 
-    /// What the log says at WARN and ERROR, or not in JSON, and nobody `expected`: an expectation is part of a line.
+    /// The lines at WARN or ERROR, or not in JSON, that contain none of the `expected` texts.
     pub fn unexpected(&self, expected: &[&str]) -> Vec<String> {
         let quiet = |entry: &Entry| matches!(entry.level.as_str(), "INFO" | "DEBUG" | "TRACE");
         let entries = self.entries().into_iter().filter(|entry| !quiet(entry));
         entries.map(|entry| entry.line).filter(|line| !expected.iter().any(|part| line.contains(part))).collect()
     }
 
-    /// The last lines, for whoever reads why a test failed.
+    /// The last 60 lines, to show why a test failed.
     pub fn end(&self) -> String {
         let text = self.text();
         let lines: Vec<&str> = text.lines().collect();
