@@ -1,4 +1,4 @@
-//! What the promises are tested with: the emulated services, the daemon's process, its log and its output.
+//! What the tests use: the emulated services, the daemon's process, its log and its output.
 
 pub mod aws;
 

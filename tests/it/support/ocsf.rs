@@ -1,4 +1,4 @@
-//! Judges events by the compact OCSF schema among the fixtures, as strictly as the strictest receiver would.
+//! Judges events by the compact OCSF schema in the fixtures, as strictly as the strictest receiver.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -9,13 +9,13 @@ use regex::Regex;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// One version of OCSF: the classes that audit records fall into, and the objects they are made of.
+/// One version of OCSF: the classes of audit records, and the objects that these consist of.
 pub struct Schema {
     version: String,
     classes: HashMap<i64, Value>,
     objects: Map<String, Value>,
     types: Map<String, Value>,
-    /// What texts of a type look like, where the version says so and nothing here says more.
+    /// Patterns for the texts of a type, from the version's schema, for types that no stricter rule here covers.
     forms: HashMap<String, Regex>,
     profiles: BTreeSet<String>,
 }
@@ -34,7 +34,7 @@ impl Schema {
         Self { version: whole["version"].as_str().unwrap().to_owned(), classes, objects, types, forms, profiles }
     }
 
-    /// Everything that is wrong with an event, none when it is valid. What a receiver might merely frown at is wrong.
+    /// All faults of an event; empty if the event is valid. What a receiver would only warn about is a fault.
     pub fn faults(&self, line: &str) -> Vec<String> {
         match serde_json::from_str::<Unique>(line) {
             Ok(Unique(Value::Object(event))) => self.judge(&event),
@@ -44,7 +44,7 @@ impl Schema {
     }
 
     /// # Panics
-    /// With the first event that is not valid, and when two have one uid.
+    /// If an event is not valid, or if two events have the same uid.
     pub fn assert_valid<'l>(&self, lines: impl IntoIterator<Item = &'l str>) {
         let mut uids = BTreeSet::new();
         for line in lines {
@@ -101,7 +101,7 @@ impl Judge<'_> {
         });
         for (name, of_class) in [("class_name", "caption"), ("category_name", "category_name")] {
             let said = event.get(name);
-            // The base event belongs to no category, and its name is not said.
+            // The base event belongs to no category, and the schema gives no name for it.
             let is_right = said.is_none_or(|said| *said == class[of_class] || class[of_class].is_null());
             self.hold(is_right, name, || format!("{said:?}"));
         }
@@ -191,7 +191,7 @@ impl Judge<'_> {
         }
     }
 
-    /// An id has its caption beside it, and 99 the source's own word.
+    /// An id must have its caption beside it; for 99, that is the source's own word.
     fn caption(
         &mut self,
         path: &str,
@@ -268,7 +268,7 @@ fn is_of_type(name: &str, text: &str) -> bool {
     }
 }
 
-/// A JSON value none of whose objects has a key twice.
+/// A JSON value in which no object has a key twice.
 pub struct Unique(pub Value);
 
 impl<'de> Deserialize<'de> for Unique {

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-/// The second one goes away now and then.
+/// The second sink goes away now and then.
 pub const SINKS: [&str; 2] = ["out", "late"];
 
-/// What a process that follows a killed one, or finds a sink away, may say.
+/// What the log may say after a kill, or while a sink is away.
 pub const EXPECTED: [&str; 7] = [
     "object was rewritten",
     "records vanished from the source before the sink had them",
@@ -18,17 +18,17 @@ pub const EXPECTED: [&str; 7] = [
     "the sink is parked",
 ];
 
-/// What a process says whose sink is away with `--once`, or whose store fails.
+/// What the log says with `--once` while a sink is away, or when the store fails.
 pub const STOPPED: &str = "stopped by an error";
 
-/// While it lasts a directory stands on the path of a file sink.
+/// While it lasts, a directory is at the path of a file sink.
 #[derive(Debug)]
 pub struct Outage {
     path: PathBuf,
 }
 
 impl Outage {
-    /// Begins at one moment: no process finds the path free meanwhile.
+    /// Begins in one step: at no moment does a process find the path free.
     pub fn of(path: &Path) -> Self {
         let outage = Self { path: path.to_owned() };
         std::fs::create_dir(outage.aside()).unwrap();
@@ -40,7 +40,7 @@ impl Outage {
         outage
     }
 
-    /// Ends: what was there before is there again.
+    /// Ends the outage: the file that was at the path is there again.
     pub fn end(self) {
         if self.aside().exists() {
             self.exchange();

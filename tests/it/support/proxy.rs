@@ -1,4 +1,4 @@
-//! Stands between the daemon and an emulator: writes down what is asked and answered, and breaks what it is told to.
+//! A proxy between the daemon and an emulator: it records each exchange, and causes the faults that a test sets.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-/// What one request asked and how it was answered.
+/// One request and its answer.
 #[derive(Clone, Debug)]
 pub struct Exchange {
     pub method: String,
@@ -29,24 +29,24 @@ impl Exchange {
     }
 }
 
-/// What is done to a request in place of passing it on.
+/// What happens to a request in place of passing it and its answer on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
-    /// The connection ends after so many bytes of the body.
+    /// The connection ends after this many bytes of the body.
     CutAfter(usize),
-    /// Answered with this status and no body.
+    /// The answer has this status and no body.
     Status(u16),
-    /// Answered with this status and S3's code for the failure.
+    /// The answer has this status and this S3 error code.
     Refused(u16, &'static str),
     /// The answer waits until [`Proxy::release`].
     Held,
-    /// The request is passed on only from [`Proxy::release`] on.
+    /// The request waits until [`Proxy::release`].
     Delayed,
-    /// Of the body one byte comes each second until [`Proxy::release`].
+    /// The body comes at one byte a second until [`Proxy::release`].
     Slow,
 }
 
-/// A proxy in front of one address. It passes one request on each connection; the `Host` it was sent is kept, since the
+/// A proxy for one address. It passes one request on each connection, with the `Host` that the client sent, since the
 /// signature covers it.
 #[derive(Debug)]
 pub struct Proxy {
@@ -64,11 +64,11 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     exchanges: Vec<Exchange>,
-    /// Each met once, by the first request for an object (GET with a key) that comes.
+    /// Each fault applies once, to the next request for an object (GET with a key).
     faults: VecDeque<Fault>,
-    /// Likewise by the first request that writes an object (PUT with a key).
+    /// Each fault applies once, to the next request that writes an object (PUT with a key).
     write_faults: VecDeque<Fault>,
-    /// Requests that are held at this moment.
+    /// How many requests and answers are held now.
     held: usize,
     open: bool,
 }
@@ -83,7 +83,7 @@ impl Proxy {
             for connection in listener.incoming().flatten() {
                 let shared = Arc::clone(&serving);
                 std::thread::spawn(move || {
-                    // Whoever hangs up has had what they wanted.
+                    // A client that hangs up has had what it wanted.
                     let _ = shared.pass(connection);
                 });
             }
@@ -95,29 +95,29 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// The next reads of objects meet these, one each.
+    /// The next reads of objects have these faults, one each.
     pub fn breaks(&self, faults: &[Fault]) {
         self.shared.state.lock().unwrap().faults.extend(faults);
     }
 
-    /// The next writes of objects meet these, one each.
+    /// The next writes of objects have these faults, one each.
     pub fn breaks_writes(&self, faults: &[Fault]) {
         self.shared.state.lock().unwrap().write_faults.extend(faults);
     }
 
-    /// From now on nothing is broken any more.
+    /// From now on there are no faults.
     pub fn heals(&self) {
         let mut state = self.shared.state.lock().unwrap();
         state.faults.clear();
         state.write_faults.clear();
     }
 
-    /// How many requests and answers are held.
+    /// How many requests and answers are held now.
     pub fn held(&self) -> usize {
         self.shared.state.lock().unwrap().held
     }
 
-    /// Lets go of what is held, and holds nothing more.
+    /// Releases everything that is held; nothing more is held afterwards.
     pub fn release(&self) {
         self.shared.state.lock().unwrap().open = true;
         self.shared.released.notify_all();
@@ -247,7 +247,7 @@ fn forward(bytes: &[u8], client: &mut TcpStream, left: &mut usize) -> io::Result
     Ok(())
 }
 
-/// Reads to the end of the head; what came with it of the body is returned beside it.
+/// Reads to the end of the head. Returns the head, and the bytes of the body that came with it.
 fn read_head(from: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
     let mut received = Vec::new();
     let mut piece = [0; 4096];

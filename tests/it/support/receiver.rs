@@ -1,4 +1,4 @@
-//! A receiver of events over HTTP, on this machine: it keeps every request and answers as it is told.
+//! A receiver of events over HTTP on this machine: it keeps every request, and answers as a test sets.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
-/// One request, whole. Header names are in lower case.
+/// A whole request. Header names are in lower case.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Request {
     pub method: String,
@@ -26,7 +26,7 @@ impl Request {
         self.headers.iter().find(|(own, _)| own == name).map(|(_, value)| &**value)
     }
 
-    /// The body as it was before it was compressed.
+    /// The decompressed body.
     pub fn text(&self) -> String {
         let mut text = String::new();
         match self.header("content-encoding") {
@@ -43,7 +43,7 @@ impl Request {
     }
 }
 
-/// What is answered.
+/// How a request is answered.
 #[derive(Clone, Debug)]
 pub enum Answer {
     Reply {
@@ -51,9 +51,9 @@ pub enum Answer {
         headers: Vec<(&'static str, String)>,
         body: Vec<u8>,
     },
-    /// Nothing, for as long as the client waits.
+    /// There is no answer, however long the client waits.
     Silence,
-    /// The beginning of a body that is announced to be longer, then nothing.
+    /// The body stops before its announced length.
     Stalled {
         status: u16,
     },
@@ -62,7 +62,7 @@ pub enum Answer {
         status: u16,
         bytes: usize,
     },
-    /// The connection is closed once the request is read.
+    /// The connection is closed after the request is read.
     HangUp,
 }
 
@@ -98,9 +98,9 @@ pub struct Receiver {
 
 struct Shared {
     script: Script,
-    /// Each with the status that it was answered with, if it was.
+    /// Each request with the status of its answer, if it was answered.
     requests: Vec<(Request, Option<u16>)>,
-    /// How many answers clients have read to the end, or left with.
+    /// How many answers clients have read to the end, or broken off.
     heard: usize,
 }
 
@@ -113,12 +113,12 @@ impl Receiver {
         Self::begin(TcpListener::bind("127.0.0.1:0").unwrap(), Box::new(script), None)
     }
 
-    /// As `localhost`, whose certificate [`root`] has signed.
+    /// Serves `localhost`, with a certificate that [`root`] signed.
     pub fn over_tls(script: impl FnMut(&Request) -> Answer + Send + 'static) -> Self {
         Self::begin(TcpListener::bind("127.0.0.1:0").unwrap(), Box::new(script), Some(tls(false)))
     }
 
-    /// As [`Receiver::over_tls`], for clients with a certificate that `client-root.pem` has signed.
+    /// Like [`Receiver::over_tls`], for clients with a certificate that `client-root.pem` signed.
     pub fn over_mutual_tls(script: impl FnMut(&Request) -> Answer + Send + 'static) -> Self {
         Self::begin(TcpListener::bind("127.0.0.1:0").unwrap(), Box::new(script), Some(tls(true)))
     }
@@ -132,7 +132,7 @@ impl Receiver {
             for connection in listener.incoming().flatten() {
                 let (shared, tls) = (Arc::clone(&serving), tls.clone());
                 std::thread::spawn(move || {
-                    // Whoever hangs up has had what they wanted.
+                    // A client that hangs up has had what it wanted.
                     let _ = welcome(connection, tls, &shared);
                 });
             }
@@ -151,29 +151,29 @@ impl Receiver {
         format!("http://{}", self.address)
     }
 
-    /// From now on.
+    /// From now on, gives this answer to every request.
     pub fn answers(&self, answer: Answer) {
         self.shared.lock().unwrap().script = Box::new(move |_| answer.clone());
     }
 
-    /// Everything that was sent so far.
+    /// All requests so far.
     pub fn requests(&self) -> Vec<Request> {
         self.shared.lock().unwrap().requests.iter().map(|(request, _)| request.clone()).collect()
     }
 
-    /// How many answers, not over TLS, were read so far: the client has hung up.
+    /// How many answers without TLS clients have finished reading: they have hung up.
     pub fn heard(&self) -> usize {
         self.shared.lock().unwrap().heard
     }
 
-    /// What was answered with success so far.
+    /// All requests so far that were answered with success.
     pub fn taken(&self) -> Vec<Request> {
         let shared = self.shared.lock().unwrap();
         let taken = shared.requests.iter().filter(|(_, status)| status.is_some_and(|status| status < 300));
         taken.map(|(request, _)| request.clone()).collect()
     }
 
-    /// Their events, one a line.
+    /// The events of the requests that were answered with success.
     pub fn taken_lines(&self) -> Vec<String> {
         self.taken().iter().flat_map(Request::lines).collect()
     }
@@ -183,7 +183,7 @@ pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls").join(name)
 }
 
-/// The certificate of who signed the receiver's own.
+/// The root certificate that signed the receiver's certificate.
 pub fn root() -> PathBuf {
     fixture("root.pem")
 }
@@ -220,7 +220,7 @@ fn welcome(client: TcpStream, tls: Option<Arc<ServerConfig>>, shared: &Mutex<Sha
             let replies = serve(&mut client, shared)?;
             if replies {
                 client.shutdown(Shutdown::Write)?;
-                // It hangs up in whatever way.
+                // It does not matter how the client hangs up.
                 let _ = silent(&mut client);
                 shared.lock().unwrap().heard += 1;
             }
@@ -229,7 +229,7 @@ fn welcome(client: TcpStream, tls: Option<Arc<ServerConfig>>, shared: &Mutex<Sha
     }
 }
 
-/// Returns whether it replied.
+/// Answers one request; returns whether it replied.
 fn serve(client: &mut (impl Read + Write), shared: &Mutex<Shared>) -> io::Result<bool> {
     let request = read(client)?;
     let answer = {

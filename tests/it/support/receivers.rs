@@ -1,4 +1,4 @@
-//! A receiver of each kind of sink, made to refuse, to be silent, and to take, and what it has of the events.
+//! A receiver for each kind of sink, which can refuse, stay silent and take, and shows which events it has.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,11 +20,11 @@ use super::sentinel::{Azure, SECRET};
 use super::splunk::{Splunk, TOKEN};
 use super::world::World;
 
-/// How a receiver is.
+/// How a receiver treats what it is sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
     Refuses,
-    /// It has what it is sent, and does not say so.
+    /// The receiver keeps what it is sent, and does not answer.
     Mute,
     Takes,
 }
@@ -34,16 +34,16 @@ pub trait Receives: Send {
     /// The sink's own keys.
     fn keys(&self) -> String;
 
-    /// From now on.
+    /// Sets the mode from now on.
     fn turn(&mut self, mode: Mode);
 
-    /// The events that it has, as who searches there finds them.
+    /// The events that the receiver has, as a search there finds them.
     fn events(&self) -> Vec<String>;
 
-    /// How many of its answers were read.
+    /// How many of the receiver's answers clients have read.
     fn answers(&self) -> usize;
 
-    /// What keeps a process from writing whole batches, where nobody answers.
+    /// A shell command that stops a process in the middle of writing a batch, for receivers that give no answers.
     fn torn_by(&self) -> Option<&'static str> {
         None
     }
@@ -52,14 +52,14 @@ pub trait Receives: Send {
 /// A kind of sink.
 pub struct SinkKind {
     pub name: &'static str,
-    /// Whether no event is found there twice, whatever happens.
+    /// Whether no event is ever there twice.
     pub is_once: bool,
-    /// Keys by which one request goes out at a time.
+    /// Keys with which the sink sends one request at a time.
     pub one_by_one: &'static str,
     pub open: fn(&World) -> Box<dyn Receives>,
 }
 
-/// Every kind. One over HTTP is a line.
+/// Every kind of sink. A further kind over HTTP needs one line.
 pub const KINDS: &[SinkKind] = &[
     SinkKind { name: "`file`", is_once: true, one_by_one: "", open: file },
     SinkKind { name: "`file`, gzip", is_once: true, one_by_one: "", open: members },
@@ -106,7 +106,7 @@ impl Receives for FileOutput {
         if self.keys.is_empty() {
             return lines_of(&self.path);
         }
-        // The last member may be on its way.
+        // The last gzip member may be incomplete.
         let mut text = Vec::new();
         let file = fs::read(&self.path).unwrap_or_default();
         let _ = MultiGzDecoder::new(&*file).read_to_end(&mut text);
@@ -118,13 +118,13 @@ impl Receives for FileOutput {
         self.events().len()
     }
 
-    /// At a MiB; the checkpoint store has less, and so has what is compressed.
+    /// The file size limit is one MiB. The checkpoint store stays below it, and so do compressed files.
     fn torn_by(&self) -> Option<&'static str> {
         self.keys.is_empty().then_some("ulimit -f 2048")
     }
 }
 
-/// What a receiver over HTTP has.
+/// The state of a receiver over HTTP.
 #[derive(Default)]
 struct Kept {
     events: Vec<String>,
@@ -138,7 +138,7 @@ struct OverHttp {
     kept: Arc<Mutex<Kept>>,
 }
 
-/// A receiver that drops a request whose key it knows. `keys` has `URL` for its own.
+/// A receiver that drops a request whose key it knows. In `keys`, `URL` stands for the receiver's URL.
 fn over(keys: String, read: fn(&Request) -> Vec<String>) -> Box<dyn Receives> {
     let kept = Arc::new(Mutex::new(Kept::default()));
     let shared = Arc::clone(&kept);
@@ -194,7 +194,7 @@ fn datadog(world: &World) -> Box<dyn Receives> {
     })
 }
 
-/// Documents by their ids.
+/// Receives documents, which it keeps by their ids.
 struct Documents(Elasticsearch);
 
 impl Documents {
@@ -222,7 +222,7 @@ impl Receives for Documents {
     }
 }
 
-/// Rows of a stream.
+/// Receives rows of a stream.
 struct Rows {
     azure: Azure,
     secret: PathBuf,
@@ -256,7 +256,7 @@ impl Receives for Rows {
     }
 }
 
-/// Objects in a bucket.
+/// Receives objects in a bucket.
 struct BucketOutput {
     bucket: Bucket,
     proxy: Proxy,
@@ -297,7 +297,7 @@ impl Receives for BucketOutput {
     }
 }
 
-/// What can be searched, in a collector that acknowledges.
+/// Receives events in a Splunk collector that acknowledges. It has the events that a search finds.
 struct Collector {
     splunk: Splunk,
     token: PathBuf,
@@ -314,7 +314,8 @@ impl Collector {
 impl Receives for Collector {
     fn keys(&self) -> String {
         let (url, token) = (self.splunk.receiver.url(), self.token.display());
-        // What a process was told and had no time to write down is never told again, and waited for as long.
+        // Splunk reports an acknowledgement once. The process after a killed one waits this long for reports that were
+        // lost.
         format!("type = \"splunk_hec\"\nurl = \"{url}\"\ntoken = \"file:{token}\"\nacknowledged_within = \"10s\"\n")
     }
 

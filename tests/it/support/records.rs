@@ -1,9 +1,9 @@
-//! Databricks records, and what became of them: every line counted.
+//! Databricks records, and whether each was delivered as often as expected.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// How often each line is there.
+/// How often each line occurs.
 pub type Multiset = BTreeMap<String, u64>;
 
 /// The `n`th record: a line of the Databricks audit log, without its line end.
@@ -14,7 +14,7 @@ pub fn record(n: u64) -> String {
     )
 }
 
-/// The first lines of an access log, whose records are kept in quarantine whole.
+/// The first lines of an access log. Quarantine keeps such records whole.
 pub fn access_lines(count: usize) -> Vec<String> {
     let log = std::fs::read_to_string("tests/fixtures/s3_access/2024-02-12-08-00-00-0A1B2C3D4E5F6789").unwrap();
     log.lines().take(count).map(str::to_owned).collect()
@@ -24,7 +24,7 @@ pub fn records(numbers: impl IntoIterator<Item = u64>) -> Vec<String> {
     numbers.into_iter().map(record).collect()
 }
 
-/// An object that holds the records.
+/// An object of these records, one a line.
 pub fn object(records: &[String]) -> Vec<u8> {
     let mut content = Vec::new();
     for record in records {
@@ -42,7 +42,7 @@ pub fn counted<'a>(lines: impl IntoIterator<Item = &'a String>) -> Multiset {
     counts
 }
 
-/// The whole lines of a file that may be written to at this moment; none while it is not there.
+/// The whole lines of a file, which may be written to at the same time; empty if there is no file.
 pub fn lines_of(path: &Path) -> Vec<String> {
     let mut content = std::fs::read(path).unwrap_or_default();
     let end = content.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
@@ -50,7 +50,7 @@ pub fn lines_of(path: &Path) -> Vec<String> {
     String::from_utf8(content).unwrap().lines().map(str::to_owned).collect()
 }
 
-/// Each of the `expected` came, as often as it is expected and not once more.
+/// Asserts that each line came exactly as often as it is expected.
 ///
 /// # Panics
 /// Names what was lost and what was repeated.
@@ -68,7 +68,7 @@ pub fn assert_once_each(delivered: &[String], expected: &[String]) {
     );
 }
 
-/// What is in `whole` more often than in `part`, and by how much.
+/// The lines that `whole` has more often than `part`, and how much more often.
 pub fn missing(whole: &Multiset, part: &Multiset) -> Multiset {
     let lacking = |line: &String, count: &u64| count.saturating_sub(part.get(line).copied().unwrap_or_default());
     whole.iter().map(|(line, count)| (line.clone(), lacking(line, count))).filter(|(_, lacking)| *lacking > 0).collect()

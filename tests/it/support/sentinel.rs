@@ -1,5 +1,5 @@
-//! A small Azure: Entra, which gives tokens to whom it knows, and the Logs Ingestion API, which takes rows of the streams that a
-//! shipped template declares.
+//! A small Azure: Entra, which issues tokens to the application that it knows, and the Logs Ingestion API, which takes
+//! rows for the streams that a shipped template declares.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -16,13 +16,13 @@ pub const TENANT: &str = "contoso.onmicrosoft.com";
 pub const CLIENT: &str = "11111111-2222-3333-4444-555555555555";
 pub const SECRET: &str = "hush-hush";
 pub const DCR: &str = "dcr-00112233445566778899aabbccddeeff";
-/// What a call may have, compressed and not.
+/// How large a call may be, compressed and not.
 const CALL_BYTES_MAX: usize = 1_048_576;
-/// What a field may have.
+/// How large a field may be.
 const FIELD_BYTES_MAX: usize = 65_536;
 const SCOPE: &str = "https%3A%2F%2Fmonitor.azure.com%2F.default";
 
-/// What the whole request is answered with in place of being taken.
+/// Returns an answer to the whole request in place of taking it, or `None`.
 type Whole = Box<dyn FnMut(&Request, &[Value]) -> Option<Answer> + Send>;
 
 pub struct Azure {
@@ -36,18 +36,18 @@ struct State {
     streams: BTreeMap<String, BTreeMap<String, String>>,
     secret: String,
     tokens: BTreeSet<String>,
-    /// Whether the application has the role.
+    /// Whether the application has the role that may send.
     is_publisher: bool,
     whole: Option<Whole>,
     rows: Vec<Value>,
     /// Columns that no stream declares, which are dropped.
     dropped: BTreeSet<String>,
-    /// What is taken is not answered.
+    /// Rows are taken, but requests get no answer.
     is_mute: bool,
 }
 
 impl Azure {
-    /// With the rule of this template.
+    /// An Azure with this template's data collection rule.
     pub fn with(template: &str) -> Self {
         Self::of(template, |script| Receiver::with_script(script))
     }
@@ -85,7 +85,7 @@ impl Azure {
         )
     }
 
-    /// From now on.
+    /// From now on, `whole` may answer requests.
     pub fn answers(&self, whole: impl FnMut(&Request, &[Value]) -> Option<Answer> + Send + 'static) {
         self.state.lock().unwrap().whole = Some(Box::new(whole));
     }
@@ -98,7 +98,7 @@ impl Azure {
         self.state.lock().unwrap().is_publisher = is_publisher;
     }
 
-    /// The secret that Entra knows from now on; it takes back the tokens it gave.
+    /// From now on, Entra accepts only this secret; the tokens that it issued are revoked.
     pub fn knows(&self, secret: &str) {
         let mut state = self.state.lock().unwrap();
         secret.clone_into(&mut state.secret);
@@ -114,7 +114,7 @@ impl Azure {
     }
 }
 
-/// The streams that a template's rule declares.
+/// The streams that a template's rule declares, with the type of each column.
 fn streams(template: &str) -> BTreeMap<String, BTreeMap<String, String>> {
     let template: Value = serde_json::from_str(template).unwrap();
     let is_rule = |resource: &&Value| resource["type"] == "Microsoft.Insights/dataCollectionRules";
@@ -128,7 +128,8 @@ fn streams(template: &str) -> BTreeMap<String, BTreeMap<String, String>> {
     declared.iter().map(|(name, stream)| (name.clone(), columns(stream))).collect()
 }
 
-/// Whether an assertion is signed by the key of the application's certificate (PS256), and names both.
+/// Whether the assertion is signed with the key of the application's certificate (PS256), and names the certificate and
+/// the application.
 fn is_signed(jwt: &str) -> bool {
     let parts: Vec<&str> = jwt.split('.').collect();
     let [header, claims, signature] = parts[..] else { return false };
@@ -149,7 +150,7 @@ fn error(status: u16, code: &str, message: &str) -> Answer {
 }
 
 impl State {
-    /// As the token endpoint of the Microsoft identity platform.
+    /// Answers like the token endpoint of the Microsoft identity platform.
     fn give(&mut self, request: &Request) -> Answer {
         if request.target != format!("/{TENANT}/oauth2/v2.0/token") {
             return Answer::says(404, "");
@@ -171,7 +172,7 @@ impl State {
         Answer::says(200, &json!({"token_type": "Bearer", "expires_in": 3599, "access_token": token}).to_string())
     }
 
-    /// As the Logs Ingestion API: the codes and words are those that its clients' issues quote.
+    /// Answers like the Logs Ingestion API. Codes and messages are those that issues of its clients quote.
     fn take(&mut self, request: &Request) -> Answer {
         let token = request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
         if token.is_none_or(|token| !self.tokens.contains(token)) {
@@ -218,7 +219,7 @@ impl State {
         if self.is_mute { Answer::Silence } else { Answer::status(204) }
     }
 
-    /// Whether the row fits the stream's columns. What it has beyond them is dropped.
+    /// Whether the row fits the stream's columns. Members without a column are dropped.
     fn judge(&mut self, row: &Value, columns: &BTreeMap<String, String>) -> Result<(), String> {
         let members = row.as_object().ok_or("a row is no object")?;
         for (name, value) in members {
@@ -252,7 +253,7 @@ mod tests {
     const TEMPLATE: &str = r#"{"resources": [{"type": "Microsoft.Insights/dataCollectionRules", "properties":
         {"streamDeclarations": {"Custom-A": {"columns": [{"name": "Time", "type": "datetime"}, {"name": "Computer", "type": "string"}]}}}}]}"#;
 
-    /// The examples of "Logs Ingestion API in Azure Monitor", and what it says of wrong ones.
+    /// The examples of "Logs Ingestion API in Azure Monitor", and the answers that this page names for wrong requests.
     #[test]
     fn a_token_of_entra_opens_the_stream_and_nothing_else_does() {
         let azure = Azure::with(TEMPLATE);

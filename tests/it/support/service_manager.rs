@@ -1,10 +1,10 @@
-//! Stands in for systemd: hears what the daemon says of itself.
+//! Stands in for systemd: receives the daemon's notifications.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-/// The socket that a process is told of by `NOTIFY_SOCKET`.
+/// The socket that `NOTIFY_SOCKET` names to the daemon.
 #[derive(Debug)]
 pub struct ServiceManager {
     path: PathBuf,
@@ -25,7 +25,7 @@ impl ServiceManager {
         self.path.to_str().unwrap()
     }
 
-    /// The last `STATUS=`, without its name.
+    /// The value of the last `STATUS=`.
     pub fn status(&self) -> Option<String> {
         let mut heard = self.heard.lock().unwrap();
         let mut datagram = [0; 4096];

@@ -1,5 +1,5 @@
-//! A small HTTP Event Collector, as Splunk documents its own: it numbers requests, says later which are indexed, and forgets
-//! what it has said or when it is restarted.
+//! A small HTTP Event Collector that follows Splunk's documentation: it numbers requests, and says later which are
+//! indexed. It forgets a number once it has reported it as indexed, and all numbers when it restarts.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -10,34 +10,35 @@ use super::receiver::{Answer, Receiver, Request};
 
 pub const TOKEN: &str = "B5A79AAD-D822-46CC-80D1-819F80D7BFB0";
 
-/// What it does.
+/// How the collector behaves.
 #[derive(Clone, Debug)]
 pub struct Behaviour {
     pub token: String,
-    /// Whether it acknowledges what is indexed.
+    /// Whether it acknowledges indexed events.
     pub acknowledges: bool,
-    /// Whether what it reads is indexed at once; else by [`Splunk::index_all`].
+    /// Whether events are indexed at once; otherwise [`Splunk::index_all`] indexes them.
     pub indexes_at_once: bool,
-    /// An event whose text has this is refused.
+    /// An event whose text contains this is refused.
     pub refuses: Option<&'static str>,
     /// An event for this index is refused: the token does not allow it.
     pub forbids: Option<&'static str>,
-    /// It is busy after so many events of one request.
+    /// It is busy after this many events of one request.
     pub busy_after: Option<usize>,
     /// It hangs up without an answer.
     pub is_down: bool,
-    /// It keeps an answer to itself: the events are there.
+    /// It keeps the events, and gives no answer.
     pub is_silent: bool,
 }
 
 #[derive(Debug)]
 struct Inside {
     behaviour: Behaviour,
-    /// What can be searched, in the order of arrival.
+    /// The events that a search finds, in the order of arrival.
     events: Vec<Value>,
-    /// By channel: which numbers were given, and whether they are indexed. A number that was told to be is gone.
+    /// By channel: the numbers that were given, and whether they are indexed. A number that was reported as indexed is
+    /// removed.
     channels: BTreeMap<String, Channel>,
-    /// The channels of events and of questions, in their order.
+    /// The channels of events, and those of acknowledgement queries, each in order.
     used: Vec<String>,
     asked: Vec<String>,
 }
@@ -90,31 +91,31 @@ impl Splunk {
         change(&mut self.inside().behaviour);
     }
 
-    /// What was read so far is indexed.
+    /// Indexes every request so far.
     pub fn index_all(&self) {
         self.index(|_| true);
     }
 
-    /// What was read so far and has such a number in its channel is indexed.
+    /// Indexes the requests so far whose number in their channel fulfils `has`.
     pub fn index(&self, has: impl Fn(u64) -> bool) {
         for channel in self.inside().channels.values_mut() {
             channel.statuses.iter_mut().for_each(|(number, is_indexed)| *is_indexed |= has(*number));
         }
     }
 
-    /// It forgets which requests it has had. Their events stay.
+    /// Forgets the numbers of all requests. Their events stay.
     pub fn restart(&self) {
         self.inside().channels.clear();
     }
 
-    /// As after a restart that lost what was not on its disk.
+    /// Forgets numbers and events, as after a restart that lost what was not on disk.
     pub fn lose_all(&self) {
         let mut inside = self.inside();
         inside.channels.clear();
         inside.events.clear();
     }
 
-    /// How many requests it has read and is not asked about any more, or not yet.
+    /// How many requests were not reported as indexed yet.
     pub fn awaited(&self) -> usize {
         self.inside().channels.values().map(|channel| channel.statuses.len()).sum()
     }
@@ -123,12 +124,12 @@ impl Splunk {
         self.inside().events.clone()
     }
 
-    /// The events themselves, as they were sent.
+    /// The records in the events, as they were sent.
     pub fn records(&self) -> Vec<Value> {
         self.events().iter().map(|event| event["event"].clone()).collect()
     }
 
-    /// Over which channels events came, and about which it was asked, each in order.
+    /// The channels of events, and those of acknowledgement queries, each in order.
     pub fn channels(&self) -> (Vec<String>, Vec<String>) {
         let inside = self.inside();
         (inside.used.clone(), inside.asked.clone())

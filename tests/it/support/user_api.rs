@@ -1,4 +1,4 @@
-//! A small lakeFS: the part of its API that lists users, and what can go wrong with it.
+//! A small lakeFS: the part of its API that lists users, and the failures that can happen to it.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,26 +6,26 @@ use serde_json::json;
 
 use super::receiver::{self, Receiver, Request};
 
-/// What is answered to every request.
+/// The answer to every request.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// The users (id and address) in the order of their ids, so many on a page.
+    /// The users (id and address) in the order of their ids, and how many a page holds.
     Users(Vec<(&'static str, Option<&'static str>)>, usize),
     Status(u16),
-    /// Another place to ask.
+    /// A redirect to this address.
     Redirect(String),
-    /// Nothing, for as long as the client waits.
+    /// There is no answer, however long the client waits.
     Silence,
-    /// The beginning of a body that is announced to be longer, then nothing.
+    /// The body stops before its announced length.
     Stalled,
     /// A body of this many bytes, whose length is not announced.
     Oversized(usize),
     Body(&'static str),
-    /// Every page points to a next one.
+    /// Every page names a next page.
     Endless,
 }
 
-/// What one request asked.
+/// One request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Asked {
     /// Path and query, as they were sent.
@@ -46,7 +46,7 @@ impl UserApi {
         Self { receiver: Receiver::with_script(script(Arc::clone(&answer))), answer }
     }
 
-    /// As `localhost`, whose certificate [`receiver::root`] has signed.
+    /// Serves `localhost`, with a certificate that [`receiver::root`] signed.
     pub fn that_answers_over_tls(answer: Answer) -> Self {
         let answer = Arc::new(Mutex::new(answer));
         Self { receiver: Receiver::over_tls(script(Arc::clone(&answer))), answer }
@@ -56,12 +56,12 @@ impl UserApi {
         self.receiver.url()
     }
 
-    /// From now on.
+    /// From now on, gives this answer to every request.
     pub fn answers(&self, answer: Answer) {
         *self.answer.lock().unwrap() = answer;
     }
 
-    /// Everything that was asked so far.
+    /// All requests so far.
     pub fn asked(&self) -> Vec<Asked> {
         let asked = |request: Request| Asked {
             authorization: request.header("authorization").unwrap_or_default().to_owned(),
@@ -92,7 +92,7 @@ fn script(answer: Arc<Mutex<Answer>>) -> impl FnMut(&Request) -> receiver::Answe
     }
 }
 
-/// The page behind the `after` of the target, which asks for up to a thousand users; the server hands out fewer.
+/// The page that follows the id `after` in the target. The target asks for up to 1000 users; the server returns fewer.
 fn page_of(users: &[(&str, Option<&str>)], page: usize, target: &str) -> String {
     let after = target.split(['?', '&']).find_map(|part| part.strip_prefix("after=")).unwrap_or_default();
     let mut rest: Vec<_> = users.iter().filter(|(id, _)| *id > after).collect();

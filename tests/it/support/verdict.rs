@@ -1,4 +1,4 @@
-//! Judges everything a test had written: each event by the schema it names itself.
+//! Judges every event that a test delivered, by the schema that the event names.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::ecs::Fields;
 use super::ocsf::Schema;
 
-/// Faults of one line: none when it is a valid event, or no event but a record as it came.
+/// The faults of one line; empty if the line is a valid event or a raw record.
 pub fn faults(line: &str) -> Vec<String> {
     static ECS: OnceLock<Fields> = OnceLock::new();
     match encoding_of(line) {
@@ -21,10 +21,10 @@ pub fn faults(line: &str) -> Vec<String> {
     }
 }
 
-/// What was delivered below the directory holds no event that is not valid.
+/// Asserts that all events in the files below the directory are valid.
 ///
 /// # Panics
-/// With the first that is not.
+/// With the first event that is not valid.
 pub fn assert_events_valid(directory: &Path) {
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -44,7 +44,7 @@ enum Encoding {
     Raw,
 }
 
-/// An event says which schema it follows. None of the sources writes so.
+/// An event names its schema; no source's record has these members.
 fn encoding_of(line: &str) -> Encoding {
     let Ok(event) = serde_json::from_str::<Value>(line) else { return Encoding::Raw };
     if event["class_uid"].is_number() {

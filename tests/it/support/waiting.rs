@@ -1,21 +1,21 @@
-//! Waits for what can be observed, never for a time to be over.
+//! Waits for what can be observed, never for a fixed time.
 
 use std::time::{Duration, Instant};
 
-/// How long anything that the daemon does soon may take on a machine that is busy with everything else.
+/// How long prompt work of the daemon may take on a busy machine.
 pub const SOON: Duration = Duration::from_secs(180);
 
-/// Looks until `observed` holds.
+/// Waits until `observed` holds.
 ///
 /// # Panics
-/// Names `what` when it did not come true within `deadline`.
+/// Names `what` if it does not hold within `deadline`.
 pub fn eventually(what: &str, deadline: Duration, mut observed: impl FnMut() -> bool) {
     if !within(deadline, &mut observed) {
         panic!("did not come true within {deadline:?}: {what}");
     }
 }
 
-/// Looks until `observed` holds or the time is up; says whether it holds.
+/// Waits until `observed` holds or the time is up; returns whether it holds.
 pub fn within(deadline: Duration, mut observed: impl FnMut() -> bool) -> bool {
     let begun = Instant::now();
     loop {
@@ -29,7 +29,7 @@ pub fn within(deadline: Duration, mut observed: impl FnMut() -> bool) -> bool {
     }
 }
 
-/// Lets an arbitrary moment pass: where a process is killed at any moment, no state tells when.
+/// Lets some time pass. A test that kills a process at any moment has no state to wait for.
 pub fn moment(length: Duration) {
     within(length, || false);
 }

@@ -16,10 +16,10 @@ pub fn key(number: u64) -> String {
     format!("workspaceId=1/date=2026-01-01/{number}.json")
 }
 
-/// Longer than a disk that writes back everything a build left behind keeps a file waiting.
+/// Longer than a write waits on a disk that is still writing back a whole build.
 const PATIENCE: &str = "60s";
 
-/// A directory of its own, and the configuration in it.
+/// A directory of a test's own, with a configuration.
 #[derive(Debug)]
 pub struct World {
     directory: tempfile::TempDir,
@@ -30,7 +30,7 @@ pub struct World {
     queue: String,
 }
 
-/// A bucket whose writes a queue is told of.
+/// A bucket, and a queue that gets its notifications.
 #[derive(Clone, Debug)]
 pub struct Place {
     pub bucket: Bucket,
@@ -45,13 +45,13 @@ impl Place {
         }
     }
 
-    /// A bucket and a queue that have not heard of each other.
+    /// A bucket and a queue, without notifications between them.
     pub fn apart() -> Self {
         let aws = Aws::emulated();
         Self { bucket: aws.bucket(), queue: aws.queue() }
     }
 
-    /// A bucket that tells a queue, which has been told of nothing yet (S3's first message, a test, is taken out).
+    /// A bucket that notifies a queue. The queue is empty: S3's first message, a test, is removed.
     pub fn new() -> Self {
         let place = Self::apart();
         place.bucket.tells_queue(&place.queue);
@@ -59,7 +59,7 @@ impl Place {
         place
     }
 
-    /// Another bucket that tells the same queue.
+    /// Another bucket that notifies the same queue.
     pub fn beside(&self) -> Self {
         let bucket = Aws::emulated().bucket();
         bucket.tells_queue(&self.queue);
@@ -67,7 +67,7 @@ impl Place {
         Self { bucket, queue: self.queue.clone() }
     }
 
-    /// The keys of `[feed.<name>]` for the bucket, without its sinks. `through` is where S3 is asked.
+    /// The keys of `[feed.<name>]` for the bucket, without its sinks. `through` is the S3 endpoint.
     pub fn feed(&self, through: &str) -> String {
         format!(
             "family = \"databricks\"\nbucket = \"{}\"\nregion = \"{REGION}\"\nendpoint_url = \"{through}\"\npath_style = true\n",
@@ -75,7 +75,7 @@ impl Place {
         )
     }
 
-    /// `[queue.events]`.
+    /// The table `[queue.events]`.
     pub fn events(&self) -> String {
         let aws = Aws::emulated();
         format!(
@@ -102,18 +102,18 @@ impl World {
         }
     }
 
-    /// Fed by the bucket and its queue, delivering to the file sink `out`.
+    /// A feed of the bucket and its queue, which delivers to the file sink `out`.
     pub fn fed_by(place: &Place) -> Self {
         let through = Aws::emulated().url();
         Self::new().with_feed(&place.feed(&through), place, &["out"]).with_file("out")
     }
 
-    /// As [`World::fed_by`], with S3 asked through the proxy.
+    /// Like [`World::fed_by`], with the proxy as the S3 endpoint.
     pub fn fed_through(proxy: &Proxy, place: &Place) -> Self {
         Self::new().with_feed(&place.feed(&proxy.url()), place, &["out"]).with_file("out")
     }
 
-    /// Fed by a directory in this world, delivering to the file sink `out`.
+    /// A feed of a directory in this world, which delivers to the file sink `out`.
     pub fn fed_by_directory() -> Self {
         Self::new().with_directory_feed(&["out"]).with_file("out")
     }
@@ -130,49 +130,49 @@ impl World {
         self.with(&format!("[feed.audit]\n{feed}\n"))
     }
 
-    /// `[feed.audit]` with these keys, told of by the place's queue.
+    /// Adds `[feed.audit]` with these keys and the place's queue.
     pub fn with_feed(mut self, feed: &str, place: &Place, sinks: &[&str]) -> Self {
         self.queue = place.events();
         self.with(&format!("[feed.audit]\n{feed}queue = \"events\"\nsinks = {sinks:?}\n"))
     }
 
-    /// A file sink that writes records as they came.
+    /// Adds a file sink that writes raw records.
     pub fn with_file(self, sink: &str) -> Self {
         let path = self.output(sink);
         self.with(&format!("[sink.{sink}]\ntype = \"file\"\npath = {path:?}\nencoding = \"raw\"\n"))
     }
 
-    /// Where a sink is away, the others go on without it soon.
+    /// Sinks soon go on without a sink that is away.
     pub fn impatient(self) -> Self {
         self.patient_for("1s")
     }
 
-    /// How long the others wait for a sink.
+    /// Sets how long the other sinks wait for a sink.
     pub fn patient_for(mut self, sink_patience: &'static str) -> Self {
         self.sink_patience = sink_patience;
         self
     }
 
-    /// What is not answered for as long has failed.
+    /// Sets the time after which a request without an answer has failed.
     pub fn with_request_timeout(mut self, timeout: &'static str) -> Self {
         self.request_timeout = timeout;
         self
     }
 
-    /// More keys of `[queue.events]`.
+    /// Adds keys to `[queue.events]`.
     pub fn with_queue(mut self, keys: &str) -> Self {
         self.queue.push_str(keys);
         self.queue.push('\n');
         self
     }
 
-    /// More tables.
+    /// Adds tables to the configuration.
     pub fn with(mut self, tables: &str) -> Self {
         self.tables.push_str(tables);
         self
     }
 
-    /// More keys of `[limits]`.
+    /// Adds keys to `[limits]`.
     pub fn with_limits(mut self, limits: &str) -> Self {
         self.limits.push_str(limits);
         self.limits.push('\n');
@@ -191,12 +191,12 @@ impl World {
         self.path(&format!("{sink}.ndjson"))
     }
 
-    /// Writes an object of the directory feed the way a careful writer does: aside, then renamed into place.
+    /// Writes an object of the directory feed as a careful writer does: aside, then renamed into place.
     pub fn write(&self, key: &str, content: &[u8]) {
         write_whole(&self.path("source"), &self.path("aside"), key, content);
     }
 
-    /// The configuration, written, and the command that runs it.
+    /// Writes the configuration; returns the command that runs it.
     pub fn run(&self, arguments: &[&str]) -> Start {
         let state = self.state();
         std::fs::create_dir_all(&state).unwrap();
@@ -209,22 +209,22 @@ impl World {
         let mut all = vec!["run", "--config", config.to_str().unwrap()];
         all.extend_from_slice(arguments);
         let start = Start::new(&all, self.directory.path());
-        // Who is impatient goes on without a disk that is busy for longer.
+        // An impatient world may also go on without a disk that is merely busy.
         let expected: &[&'static str] = if self.sink_patience == PATIENCE { &[] } else { &["going on without a sink"] };
         start.expecting(expected)
     }
 
-    /// The daemon, ready.
+    /// Starts the daemon and waits until it is ready.
     pub fn start(&self) -> Daemon {
         self.run(&[]).ready()
     }
 
-    /// Everything that is there now, delivered; the process has ended well.
+    /// Runs the daemon with `--once`, which must end with success: it delivers everything that is there.
     pub fn once(&self) {
         self.once_expecting(&[]);
     }
 
-    /// As [`World::once`], where the log may say at WARN what is `expected`.
+    /// Like [`World::once`], if the log may have lines at WARN that contain an `expected` text.
     pub fn once_expecting(&self, expected: &[&'static str]) {
         let daemon = self.run(&["--once"]).expecting(expected).spawn();
         let log = daemon.log.clone();
@@ -236,19 +236,19 @@ impl World {
         lines_of(&self.output(sink))
     }
 
-    /// Waits until the sink has had as many lines.
+    /// Waits until the sink has at least this many lines.
     pub fn comes_to(&self, sink: &str, lines: usize) {
         let what = format!("{sink} has had {lines} lines");
         eventually(&what, SOON, || self.delivered(sink).len() >= lines);
     }
 
-    /// The sink `out` has had each of the `expected` once, and nothing else.
+    /// Asserts that the sink `out` has each `expected` line once, and nothing else.
     pub fn delivered_once_each(&self, expected: &[String]) {
         assert_once_each(&self.delivered("out"), expected);
     }
 }
 
-/// Whatever a test was about: none of the events it had delivered is invalid.
+/// Every test also checks that all the events it delivered are valid.
 impl Drop for World {
     fn drop(&mut self) {
         if !std::thread::panicking() {

@@ -1,11 +1,11 @@
-//! Records of each family, and what shippers put several of them into.
+//! Records of each family, and the wrappers in which shippers put several of them.
 
 use serde_json::{Value, json};
 
-/// Who acts in each record, and what a feed may want to hide.
+/// The actor in each record, whom a feed may want to redact.
 pub const SECRET: &str = "kim@example.org";
 
-/// Each family, a path that leads to who acts, and a record of that number.
+/// A family, the path of the actor, and a function that makes a record from a number.
 pub type Case = (&'static str, &'static str, fn(u32) -> String);
 
 pub const CASES: &[Case] = &[
@@ -82,12 +82,12 @@ pub fn s3_access(number: u32) -> String {
     )
 }
 
-/// A record as a value, where it is one.
+/// A record as a JSON value; `None` if it is not JSON.
 pub fn value(record: &str) -> Option<Value> {
     serde_json::from_str(record).ok()
 }
 
-/// What holds the texts of several records in one line: its name, and the line.
+/// Lines that hold the texts of several records, each with its wrapper's name.
 pub fn lines_of(records: &[String]) -> Vec<(&'static str, String)> {
     let texts: Vec<Value> =
         records.iter().map(|record| json!({"date": 1.5, "log": format!("{record}\n"), "stream": "stdout"})).collect();
