@@ -36,7 +36,7 @@ fn rows(family: &str, columns: Columns, line: &[u8]) -> (Vec<Value>, u32) {
     (rows, events)
 }
 
-/// Asserts that rows which hold the whole record have `secret` nowhere and still have `kept`.
+/// Asserts that rows which hold the whole record contain `kept`, and nowhere `secret`.
 pub fn assert_row_without_secret(family: &str, line: &[u8], secret: &str, kept: &str) {
     let (rows, _) = rows(family, whole_record(), line);
     for row in rows {

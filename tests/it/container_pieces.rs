@@ -141,7 +141,7 @@ fn a_whole_record_after_a_piece_without_its_rest_is_a_record() {
     let found = after(r#"{"recordType":"apiKey","dateTime":15041"#);
     assert_eq!(named(&found, "id"), [None, Some("A"), Some("B")]);
     assert_eq!(found[0], Err(CUT.to_owned()));
-    // This piece was of no record, so nothing is refused.
+    // The cut line was no record, so nothing is refused.
     assert_eq!(named(&after(r#"{"level":"info","message":"hel"#), "id"), [Some("A"), Some("B")]);
     let time = "2023-03-13T20:07:30.927210Z";
     let ydb = format!("{time}: {{\"component\":\"x\",\"operation\":\"y\",\"reason\":\"A\"}}");

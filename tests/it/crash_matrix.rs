@@ -20,7 +20,7 @@ use super::support::world::{KEY, Place, World};
 /// The records that a step writes, and the objects that they are spread over; each object makes a batch.
 const RECORDS: u64 = 240;
 const OBJECTS: u64 = 3;
-/// The same where the process dies in the middle of a write.
+/// The records of a step in which the process dies in the middle of a write.
 const RECORDS_TORN: u64 = 4000;
 
 const BATCH: &str = "encoding = { name = \"raw\", envelope = true }\nbatch = { events = 50, age = \"50ms\" }\n";

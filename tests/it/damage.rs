@@ -61,8 +61,8 @@ fn read(family: &str, key: &str, content: &[u8]) -> Read {
             for encoded in out {
                 for event in String::from_utf8(encoded.bytes).unwrap().lines() {
                     let mut faults = verdict::faults(event);
-                    // A damaged field that no rule knows is kept in `unmapped` under its own name, which may be that of
-                    // a mapped one.
+                    // A damaged field that no rule knows is kept in `unmapped` under its own name, which may equal a
+                    // mapped field's name.
                     faults.retain(|fault| !fault.ends_with("is mapped too"));
                     assert!(faults.is_empty(), "{faults:#?}\n{event}\n{}", String::from_utf8_lossy(record.bytes));
                 }

@@ -32,7 +32,7 @@ fn a_file_that_is_appended_to_in_place_delivers_each_line_once() {
     let mut file = std::fs::File::create(&path).unwrap();
     let daemon = world.run(&[]).expecting(&["held"]).ready();
     for n in 0..20 {
-        // Written in two pieces: a reader may see the first alone.
+        // Each line is written in two pieces: a reader may see the first alone.
         let line = format!("{}\n", record(n));
         let (first, second) = line.as_bytes().split_at(100);
         file.write_all(first).unwrap();
@@ -85,7 +85,7 @@ fn an_object_that_was_read_as_another_family_is_read_anew_as_the_right_one() {
 #[test]
 fn a_folder_that_cannot_be_looked_at_is_a_failure_and_the_others_are_delivered() {
     let world = World::fed_by_directory();
-    // So many that the scan is over long before they are delivered.
+    // So many files that the scan is over long before they are delivered.
     for n in 0..50 {
         world.write(&key(n), &object(&records(n..=n)));
     }

@@ -1,4 +1,4 @@
-//! One event in each encoding: ECS, each version of OCSF, and the record itself; and what their options change.
+//! One event in every encoding (ECS, each version of OCSF, the record itself), and what the options change.
 
 use auditferry::testing::delta::RecordHash;
 use auditferry::testing::event::{Encoded, Encoder, EncodingName, OcsfVersion, Options, Scope};

@@ -174,7 +174,7 @@ fn a_sync_of_the_checkpoint_store_that_fails_ends_the_process_and_loses_nothing(
     world.delivered_once_each(&records(0..100 * written));
 }
 
-/// Row 55: another consumer took the messages out of the queue. A scheduled scan finds the objects that they named.
+/// Row 55: another consumer took the messages out of the queue. A scheduled scan finds the objects of those messages.
 #[test]
 fn what_a_queue_lost_is_found_by_the_next_scan() {
     let place = Place::new();

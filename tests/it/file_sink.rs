@@ -102,7 +102,7 @@ fn a_sink_with_another_path_begins_a_file_there_and_repeats_nothing() {
     assert_eq!(log.said("the sink's path is another; beginning the file there").unwrap().level, "INFO");
     world.delivered_once_each(&records(0..3));
     assert_once_each(&lines_of(&new), &records(3..5));
-    // The first path again.
+    // Back to the first path.
     world.write(KEY, &object(&records(0..6)));
     world.once_expecting(&[NOT_OURS]);
     assert_once_each(&world.delivered("out"), &[records(0..3), records(5..6)].concat());
@@ -130,7 +130,7 @@ fn a_sink_whose_file_is_gone_goes_on_with_another_path() {
     assert_once_each(&lines_of(&new), &records(3..5));
 }
 
-/// A group that the daemon may give its files; another than its own if it has another.
+/// A group that the daemon may give its files, if possible not its own.
 fn another_group() -> u32 {
     if geteuid().is_root() {
         return 54321;

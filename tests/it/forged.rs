@@ -1,4 +1,4 @@
-//! No later content is hidden by anyone who can send a message, or who archives an object.
+//! Nobody can hide an object's later content by sending a message or archiving the object.
 
 use super::support::aws::{Aws, told_by_s3};
 use super::support::daemon::Daemon;

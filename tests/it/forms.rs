@@ -1,4 +1,5 @@
-//! All families' values that records write in many forms come out in one form; what a client merely claims is labelled.
+//! Values that sources write in many forms come out in one form, in every family; values that a client merely claims
+//! are labelled.
 
 use auditferry::testing::event::{EncodingName, Options};
 use serde_json::{Value, json};

@@ -22,8 +22,8 @@ const ROLE: &str = "AUDITFERRY_LINEAR";
 /// How one kind of cost is measured and judged.
 #[derive(Clone, Copy)]
 struct Tried {
-    /// Bytes of a short line, and of what is added to it once and four times. Beginnings are probed up to 1 KiB, each
-    /// by itself, so the cost of the short line is subtracted.
+    /// Bytes of a short line, and of what is added to it once and four times. Decoders probe beginnings of up to 1 KiB,
+    /// each by itself, so the cost of the short line is subtracted.
     lengths: (usize, usize),
     /// Growth up to this is ignored.
     slack: u64,
@@ -35,7 +35,7 @@ const WORK: Tried = Tried { lengths: (1280, 1024), slack: 0, unit: "instructions
 /// An allocator keeps some of the memory that is freed.
 const MEMORY: Tried = Tried { lengths: (0, 12 << 10), slack: 1 << 10, unit: "KiB" };
 
-/// How much more four added steps may cost than one, in hundredths.
+/// The most that four added steps may cost relative to one, in hundredths.
 const GROWTH_MAX: u64 = 440;
 
 /// What an attacker writes repeatedly.
@@ -314,8 +314,8 @@ fn grown(cases: impl Iterator<Item = Case>, counted: &[u64], tried: Tried) -> Ve
     let mut found = Vec::new();
     for ((family, name, _), counted) in cases.zip(counted.chunks(3)) {
         let more = |longer: u64| longer.saturating_sub(counted[0]);
-        // Both must hold: a single step within a small increase is no growth, nor is work that only short lines are
-        // spared.
+        // Both must hold: a single step within a small increase is no growth, nor is work that a short line does not
+        // need.
         let adds = more(counted[2]) * 100 > (more(counted[1]) + tried.slack) * GROWTH_MAX;
         let is_faster = counted[2] * once * 400 > (counted[1] + tried.slack) * four * GROWTH_MAX;
         if adds && is_faster {

@@ -7,7 +7,7 @@ use super::support::records::{assert_once_each, object, record, records};
 use super::support::world::{Place, World};
 
 fn go_on_from(store: &str) {
-    // The store knows a bucket of this name.
+    // The store has entries of a bucket with this name.
     let place = Place { bucket: Aws::emulated().bucket_named("migrated"), ..Place::apart() };
     let put = |number: u64, held: &[u64]| {
         let key = format!("workspaceId=1/date=2026-01-01/auditlogs_{number}.json");
@@ -24,7 +24,7 @@ fn go_on_from(store: &str) {
     let store = format!("{}/tests/fixtures/stores/{store}.sqlite", env!("CARGO_MANIFEST_DIR"));
     std::fs::copy(store, world.state().join("checkpoints.sqlite")).unwrap();
     for _ in 0..2 {
-        // Another encoder made the older program's batch.
+        // The older program's batch has another encoder, so it cannot be made again.
         world.once_expecting(&["cannot be made again"]);
         // The older program's files are not in this world.
         assert_once_each(&world.delivered("out"), &records([30]));

@@ -76,7 +76,8 @@ fn what_is_no_write_to_the_feed_is_settled_unread() {
     // Each bucket sends a test message.
     place.bucket.tells_queue(&place.queue);
     foreign.tells_queue(&place.queue);
-    // Another bucket, a folder's marker, a key that no log has, a key below another prefix, and a removal.
+    // Objects that are not the feed's: another bucket, a folder's marker, a key that no log has, a key below another
+    // prefix, and a removal.
     foreign.put(KEY, &object(&records(0..1)));
     place.bucket.put("workspaceId=1/date=2026-01-01/", b"");
     place.bucket.put("workspaceId=1/date=2026-01-01/_SUCCESS", b"");

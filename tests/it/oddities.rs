@@ -81,7 +81,7 @@ fn what_the_source_cut_short_is_flagged_though_it_is_masked() {
     }
 }
 
-/// ECS has one field for both durations.
+/// ECS has one field, `event.duration`, for both durations.
 #[test]
 fn the_time_to_the_answer_is_kept_in_ecs_beside_that_of_the_whole() {
     let line = json!({

@@ -125,7 +125,7 @@ fn no_redacted_value_leaves_by_any_wrapper_second_record_or_unreadable_rest() {
             }
         }
     }
-    // Enough cases must reveal the secret without redaction.
+    // Without redaction, enough of the cases must reveal the secret.
     assert!(judged > 1000 && without > 200, "{judged}, {without}");
 }
 

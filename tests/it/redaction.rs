@@ -145,7 +145,7 @@ fn escaped(text: &str) -> String {
 
 /// The texts at a path that the record has nowhere else.
 fn own_texts<'l>(path: &str, leaves: &'l [(String, String)]) -> Vec<&'l str> {
-    // The referrer contains its own keys.
+    // The referrer also contains the keys that are read from it.
     let is_own = |other: &str| other == path || path.starts_with("s3a.") && other == "referrer";
     // Different spellings of one instant.
     let is_time = ["timestamp", "dateTime", "time"].contains(&path);

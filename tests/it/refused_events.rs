@@ -66,7 +66,7 @@ fn an_event_that_a_receiver_refused_comes_to_it_alone_once_it_is_mended() {
     assert_eq!((&entry["place"], &entry["event"], &entry["can_requeue"]), (&1.into(), &0.into(), &Value::Bool(true)));
     let id = entry["id"].to_string();
     assert_eq!(quarantine(&world, &["show", &id, "--body"]).out, record(1));
-    // Refused again, it keeps its entry's number.
+    // An event that is refused again keeps its entry's number.
     let before = picky.receiver.requests().len();
     requeue_all(&world);
     let is_refused = || picky.receiver.requests().len() > before && listed(&world)[0]["requeued"] == false;

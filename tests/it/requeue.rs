@@ -106,7 +106,7 @@ fn one_that_is_purged_on_its_way_reaches_no_other_sink() {
     has_had(&world, "late", &[record(0), record(2)]);
 }
 
-/// A feed with the sinks `out` and `late`, whose family the environment sets to one of another kind of log.
+/// A feed with the sinks `out` and `late`. Its family comes from the environment, where a test sets a wrong one first.
 fn misconfigured() -> (World, PathBuf) {
     let world = World::new().impatient();
     let source = world.path("source");

@@ -111,7 +111,7 @@ fn a_sink_that_is_added_gets_what_a_scan_finds_and_without_one_what_changes_from
     place.put(0..2);
     place.queue.holds(2);
     world.once_expecting(&["[sink.late] is used by no feed"]);
-    // Without a scan, the sink gets only an object that is written again, but that one whole.
+    // Without a scan, the sink gets only objects that are written again, each with all its records.
     place.bucket.put(&key(0), &object(&records([0, 10])));
     place.queue.holds(1);
     assert!(world.run(&["--once"]).with_environment(both.0, both.1).spawn().end().success());

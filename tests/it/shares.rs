@@ -1,5 +1,5 @@
-//! A memory place's objects never keep the objects of others from being read: neither by their number nor by bodies
-//! that do not arrive.
+//! No object in a memory place keeps other objects from being read: neither by the number of such objects nor by a body
+//! that does not arrive.
 
 use std::time::Duration;
 
