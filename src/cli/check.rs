@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use crate::cli::{Status, loaded};
-use crate::config::state_dir;
+use crate::config::doubts::doubts;
+use crate::identity::has_region;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -13,7 +14,8 @@ pub(super) struct Args {
     config: Vec<PathBuf>,
 }
 
-/// Prints one line when all is well, else every fault with its file, line and key.
+/// Prints one line when all is well, else every fault with its file, line and key. Warnings, which change nothing of that,
+/// are of what may be otherwise where the daemon runs.
 pub(super) fn run(args: &Args) -> Status {
     let loaded = match loaded(&args.config) {
         Ok(loaded) => loaded,
@@ -23,14 +25,22 @@ pub(super) fn run(args: &Args) -> Status {
         eprintln!("warning: {warning}");
     }
     let config = &loaded.config;
-    if let Some(doubt) = state_dir::doubt(&config.state_dir) {
-        eprintln!("warning: state_dir {} is on {doubt}", config.state_dir.display());
+    let has_region = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(has_region()),
+        Err(error) => {
+            eprintln!("the runtime cannot be started: {error}");
+            return Status::Internal;
+        }
+    };
+    let doubts = doubts(&loaded, has_region);
+    for warning in &doubts.warnings {
+        eprintln!("warning: {warning}");
     }
-    if let Some((who, mode)) = state_dir::exposed(&config.state_dir) {
-        let place = config.state_dir.display();
-        eprintln!(
-            "warning: state_dir {place} has mode {mode:04o}, so that {who} may look into it: as its owner, chmod 0700 {place}"
-        );
+    for problem in &doubts.problems {
+        eprintln!("{problem}");
+    }
+    if !doubts.problems.is_empty() {
+        return Status::Config;
     }
     println!(
         "configuration is valid: {}, {}, {}",

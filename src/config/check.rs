@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::config::check_sink::{check_encoding, check_filter};
 use crate::config::found::{Found, Names, is_queue_name, lexical, refuse_fifo};
-use crate::config::{Config, check_feed, memory, places};
+use crate::config::{Config, check_feed, memory, places, regions};
 use crate::notification::parse::topic_fault;
 use crate::notification::queue;
 use crate::sink::{self, Output};
@@ -36,6 +36,7 @@ pub(super) fn check(config: &Config, names: &Names) -> Found {
         check_feed::check(name, feed, config, names, &mut found);
     }
     places::check(config, &mut found);
+    regions::check(config, &mut found);
     memory::check(config, &mut found);
     unused(config, &mut found);
     found

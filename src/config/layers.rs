@@ -42,7 +42,19 @@ pub(super) struct SyntaxError {
 #[derive(Default)]
 pub(super) struct Layers {
     layers: Vec<Layer>,
-    origins: BTreeMap<KeyPath, Origin>,
+    origins: Origins,
+}
+
+/// Where each value was written.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Origins(BTreeMap<KeyPath, Origin>);
+
+impl Origins {
+    /// Where the value at `path` was written, or else the nearest table around it.
+    pub(super) fn of<K: AsRef<str>>(&self, path: &[K]) -> Option<&Origin> {
+        let path: KeyPath = path.iter().map(|key| key.as_ref().to_owned()).collect();
+        (0..=path.len()).rev().find_map(|end| self.0.get(&path[..end]))
+    }
 }
 
 impl Layers {
@@ -53,7 +65,7 @@ impl Layers {
             origin: Origin { source: source.clone(), line: error.span().map(|span| lines.number(span.start)) },
             message: toml_fault(error.message()).to_owned(),
         })?;
-        let mut reading = Reading { source, lines, origins: &mut self.origins };
+        let mut reading = Reading { source, lines, origins: &mut self.origins.0 };
         let table = reading.table(document.as_table(), &mut KeyPath::new());
         self.layers.push(Layer(table));
         Ok(())
@@ -104,12 +116,12 @@ impl Layers {
         let mut table = Map::new();
         for (path, (text, origin)) in texts {
             for end in 1..path.len() {
-                self.origins.entry(path[..end].to_vec()).or_insert_with(|| origin.clone());
+                self.origins.0.entry(path[..end].to_vec()).or_insert_with(|| origin.clone());
             }
             // What a file says within a value, such as a list's elements, is replaced with it.
-            self.origins.retain(|known, _| !known.starts_with(&path));
+            self.origins.0.retain(|known, _| !known.starts_with(&path));
             insert(&mut table, &path, value::from_variable(&text));
-            self.origins.insert(path, origin);
+            self.origins.0.insert(path, origin);
         }
         self.layers.push(Layer(table));
         Ok(found)
@@ -124,9 +136,8 @@ impl Layers {
         Ok(builder.build()?.cache)
     }
 
-    /// Where the value at `path` was written, or else the nearest table around it.
-    pub(super) fn origin(&self, path: &[String]) -> Option<&Origin> {
-        (0..=path.len()).rev().find_map(|end| self.origins.get(&path[..end]))
+    pub(super) fn origins(&self) -> &Origins {
+        &self.origins
     }
 }
 
@@ -295,12 +306,12 @@ mod tests {
         let table = table.into_table().unwrap();
         assert_eq!(table["family"].clone().into_string().unwrap(), "two");
         assert_eq!(table["bucket"].clone().into_string().unwrap(), "b");
-        let line = |key: &str| layers.origin(&[&feed[..], &[key.to_owned()]].concat()).unwrap().to_string();
+        let line = |key: &str| layers.origins().of(&[&feed[..], &[key.to_owned()]].concat()).unwrap().to_string();
         assert_eq!(line("family"), "b.toml:2");
         assert_eq!(line("bucket"), "a.toml:5");
         assert_eq!(line("sinks"), "a.toml:3");
         assert_eq!(
-            layers.origin(&path("state_dir")).unwrap().to_string(),
+            layers.origins().of(&path("state_dir")).unwrap().to_string(),
             "environment variable AUDITFERRY__STATE_DIR"
         );
     }

@@ -7,9 +7,10 @@ use std::{fmt, io};
 
 use config::{Map, Value, ValueKind};
 
-use crate::config::layers::{Environment, Layers, SyntaxError};
+use crate::config::layers::{Environment, Layers, Origins, SyntaxError};
 use crate::config::value::{self, Complaint, Fault, KeyPath};
-use crate::config::{Admin, Config, Listen, check, found, variables};
+use crate::config::{Admin, Config, Listen, check, found, secrets, variables};
+use crate::secret::Reference;
 use crate::sink;
 
 /// The largest file that is read, in bytes.
@@ -25,6 +26,16 @@ pub struct Loaded {
     pub sources: Vec<PathBuf>,
     /// What is allowed and yet likely to be a mistake, a sentence each.
     pub warnings: Vec<String>,
+    /// Where secrets are, by their keys.
+    pub(super) secrets: Vec<(KeyPath, Reference)>,
+    origins: Origins,
+}
+
+impl Loaded {
+    /// Something to say of a key, with where it is written.
+    pub(super) fn problem<K: AsRef<str>>(&self, at: &[K], message: String) -> Problem {
+        locate(&self.origins, at, message)
+    }
 }
 
 /// Why there is no configuration.
@@ -79,25 +90,27 @@ pub fn load(files: &[PathBuf], variables: impl IntoIterator<Item = (OsString, Os
     let tree = layers.merged().ok();
     let told = |fault: &Fault| {
         let said = sentence(fault, tree.as_ref().map_or(&[], |tree| shared_keys(tree, &fault.at)));
-        if layers.origin(&fault.at).is_some_and(|origin| origin.line.is_none()) {
+        if layers.origins().of(&fault.at).is_some_and(|origin| origin.line.is_none()) {
             in_variable(said, fault)
         } else {
             said
         }
     };
     let mut problems: Vec<Problem> = environment.errors.into_iter().map(Problem::from).collect();
-    problems.extend(faults.iter().map(|fault| locate(&layers, &fault.at, told(fault))));
+    problems.extend(faults.iter().map(|fault| locate(layers.origins(), &fault.at, told(fault))));
     let Some((config, names)) = config else { return Err(invalid(problems)) };
     let mut found = check::check(&config, &names);
     let is_referred = |name: &str| tree.as_ref().is_some_and(|tree| value::holds_text(tree, &format!("env:{name}")));
     found.warnings.extend(environment.strays.into_iter().filter(|name| !is_referred(name)).map(|name| {
         format!("environment variable {name} sets nothing: those that set a key begin with {}", variables::PREFIX)
     }));
-    problems.extend(found.problems.into_iter().map(|(at, message)| locate(&layers, &at, message)));
+    problems.extend(found.problems.into_iter().map(|(at, message)| locate(layers.origins(), &at, message)));
     if !problems.is_empty() {
         return Err(invalid(problems));
     }
-    Ok(Loaded { config, sources: files.to_vec(), warnings: found.warnings })
+    let secrets = tree.as_ref().map(secrets::references).unwrap_or_default();
+    let origins = layers.origins().clone();
+    Ok(Loaded { config, sources: files.to_vec(), warnings: found.warnings, secrets, origins })
 }
 
 /// Where a daemon with this configuration serves health and metrics, if anywhere. Looks at the table `[admin]` alone: the
@@ -107,7 +120,7 @@ pub(crate) fn load_listen(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Option<Listen>, LoadError> {
     let (layers, _) = read_layers(files, variables)?;
-    let located = |at: &[String], message| invalid(vec![locate(&layers, at, message)]);
+    let located = |at: &[String], message| invalid(vec![locate(layers.origins(), at, message)]);
     let tree = layers.merged().map_err(|error| located(&[], apart(&error)))?;
     let Some(admin) = table(&tree).and_then(|root| root.get("admin")) else { return Ok(None) };
     let admin: Admin = value::read(admin).map_err(|fault| {
@@ -137,7 +150,7 @@ fn read_layers(
     }
     match layers.add_environment(variables) {
         Ok(environment) => Ok((layers, environment)),
-        Err(error) => Err(invalid(vec![locate(&layers, &[], apart(&error))])),
+        Err(error) => Err(invalid(vec![locate::<String>(layers.origins(), &[], apart(&error))])),
     }
 }
 
@@ -169,12 +182,12 @@ fn read_file(path: &Path) -> io::Result<String> {
     std::fs::read_to_string(path)
 }
 
-fn locate(layers: &Layers, at: &[String], message: String) -> Problem {
-    let origin = layers.origin(at);
+fn locate<K: AsRef<str>>(origins: &Origins, at: &[K], message: String) -> Problem {
+    let origin = origins.of(at);
     Problem {
         source: origin.map(|origin| origin.source.to_string()),
         line: origin.and_then(|origin| origin.line),
-        key: at.join("."),
+        key: at.iter().map(AsRef::as_ref).collect::<Vec<_>>().join("."),
         message,
     }
 }
@@ -865,6 +878,14 @@ rotate_bytes = "big"
             ("[[identity.a.assume_role]]\nrole_arn = \"arn:aws:iam::123456789012:role/a\"\nendpoint_url = \"http://sts\"\n".to_owned(), "11 identity.a.assume_role.0.endpoint_url: expected https://; http:// is for this machine alone (127.0.0.1, [::1], localhost); or `allow_plain_http = true`"),
             ("[queue.q]\nname = \"q\"\ntopics = []\n".to_owned(), "11 queue.q.topics: expected at least one; leave the key out to take everybody's messages"),
             ("[queue.q]\nname = \"q\"\ntopics = [\"aws.s3\", \"arn:aws:sqs:r:1:q\"]\n".to_owned(), "11 queue.q.topics.1: expected a topic's ARN such as \"arn:aws:sns:eu-central-1:111122223333:logs\", a source of EventBridge such as \"aws.s3\", or \"aws:s3\" for S3 itself"),
+            (format!("{feed}bucket = \"arn:aws:s3:eu-west-1:123456789012:accesspoint/a\"\nregion = \"eu-west-2\"\n"), "13 feed.e.region: is eu-west-2, and `bucket` is of eu-west-1; expected one of the two"),
+            (format!("{feed}bucket = \"b-b\"\nendpoint_url = \"https://s3.eu-west-1.amazonaws.com\"\nregion = \"eu-west-2\"\n"), "14 feed.e.region: is eu-west-2, and `endpoint_url` is of eu-west-1; expected one of the two"),
+            (format!("{feed}bucket = \"b-b\"\nregion = \"eu-west-2\"\nqueue = \"https://sqs.eu-west-1.amazonaws.com/1/q\"\n"), "14 feed.e.queue: the queue is in eu-west-1, and the feed's region is eu-west-2; give the queue a [queue.<name>] table"),
+            ("[queue.q]\nurl = \"https://sqs.eu-west-1.amazonaws.com/1/q\"\nregion = \"eu-west-2\"\n".to_owned(), "11 queue.q.region: is eu-west-2, and `url` is of eu-west-1; expected one of the two"),
+            ("[sink.two]\ntype = \"s3\"\nbucket = \"arn:aws:s3:eu-west-1:123456789012:accesspoint/a\"\nprefix = \"x\"\nregion = \"eu-west-2\"\n".to_owned(), "13 sink.two.region: is eu-west-2, and `bucket` is of eu-west-1; expected one of the two"),
+            ("[sink.two]\ntype = \"elasticsearch\"\nurl = \"https://search-a.eu-west-1.es.amazonaws.com\"\nindex = \"a\"\nsigv4 = \"es\"\nregion = \"eu-west-2\"\n".to_owned(), "14 sink.two.region: is eu-west-2, and `url` is of eu-west-1; expected one of the two"),
+            ("[[identity.a.assume_role]]\nrole_arn = \"arn:aws:iam::123456789012:role/a\"\nregion = \"eu-west-2\"\nendpoint_url = \"https://sts.eu-west-1.amazonaws.com\"\n".to_owned(), "11 identity.a.assume_role.0.region: is eu-west-2, and `endpoint_url` is of eu-west-1; expected one of the two"),
+            ("[[identity.a.assume_role]]\nrole_arn = \"arn:aws:iam::123456789012:role/a\"\nregion = \"cn-north-1\"\n".to_owned(), "11 identity.a.assume_role.0.region: cn-north-1 is in the partition aws-cn, and the role in aws"),
             ("[log]\nlevel = \"auditferry=loud\"\n".to_owned(), "10 log.level: expected error, warn, info, debug, trace or a filter such as \"auditferry=debug,info\""),
             ("[log]\nlevel = \"verbose\"\n".to_owned(), "10 log.level: expected error, warn, info, debug, trace or a filter such as \"auditferry=debug,info\""),
             ("[[identity.a.assume_role]]\nrole_arn = \"arn:aws:iam::123456789012:role/a\"\n[[identity.a.assume_role]]\nrole_arn = \"arn:aws:iam::123456789012:role/b\"\nduration = \"2h\"\n".to_owned(), "13 identity.a.assume_role.1.duration: 7200 s, but a role assumed from another role lasts at most 1 hour (role chaining); expected `1h` or less"),

@@ -14,6 +14,8 @@ mod check_feed;
 
 mod check_sink;
 
+pub(crate) mod doubts;
+
 mod found;
 
 mod layers;
@@ -23,6 +25,10 @@ mod malformed;
 mod memory;
 
 mod places;
+
+mod regions;
+
+mod secrets;
 
 mod value;
 

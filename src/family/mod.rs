@@ -54,6 +54,8 @@ pub struct Family {
     pub framing: Framing,
     /// Globs that whole keys must match. They apply if a feed has none of its own.
     pub keys: &'static [&'static str],
+    /// A name as the product gives it to its objects. `None` if a shipper names them.
+    pub example: Option<&'static str>,
     /// Emits the events of a record, at least one, in order.
     pub decode: Decode,
     /// Writes the record as one JSON object with the source's names, before normalization.
@@ -84,6 +86,7 @@ impl Family {
             growth,
             framing: Framing::Lines(role),
             keys: &[],
+            example: None,
             decode,
             parsed: |_, _, _| Ok(()),
             redact: |_, _, _| Ok(None),

@@ -42,6 +42,40 @@ pub(crate) fn check(url: &str, allow_plain_http: bool) -> Result<(), EndpointErr
     if is_secure || allow_plain_http || is_this_machine(host) { Ok(()) } else { Err(EndpointError::Plain) }
 }
 
+/// The region in the host of one of AWS's own URLs, such as `sqs.<region>.amazonaws.com`.
+pub(crate) fn region_of(url: &str) -> Option<String> {
+    let labels: Vec<&str> = host_of(url)?.split('.').collect();
+    if !is_amazons(&labels) {
+        return None;
+    }
+    // SQS's oldest address.
+    if labels == ["queue", "amazonaws", "com"] {
+        return Some("us-east-1".to_owned());
+    }
+    // What stands before it may be a bucket's name, which looks like whatever its owner wants.
+    labels.iter().rev().find(|label| is_region(label)).map(|label| (*label).to_owned())
+}
+
+/// `eu-west-1`, `us-gov-west-1`.
+fn is_region(label: &str) -> bool {
+    let parts: Vec<&str> = label.split('-').collect();
+    let [place, words @ .., number] = parts.as_slice() else { return false };
+    let is_word = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase());
+    !words.is_empty() && is_word(place) && words.iter().all(is_word) && number.parse::<u8>().is_ok()
+}
+
+/// Whether a host, by its labels, is one of AWS's.
+pub(crate) fn is_amazons(labels: &[&str]) -> bool {
+    matches!(labels, [.., "amazonaws", "com"] | [.., "amazonaws", "com", "cn"] | [.., "api", "aws"])
+}
+
+pub(crate) fn host_of(url: &str) -> Option<&str> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
+    let authority = rest.split('/').next()?;
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    (!host.is_empty()).then_some(host)
+}
+
 /// Whether a host is this machine, whatever a name server says.
 pub(crate) fn is_this_machine(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
@@ -70,6 +104,28 @@ impl Intercept for EncryptedOnly {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_region_is_read_from_an_address_of_aws() {
+        for (url, region) in [
+            ("https://sqs.eu-central-1.amazonaws.com/123456789012/q", Some("eu-central-1")),
+            ("https://sqs.cn-north-1.amazonaws.com.cn/1/q", Some("cn-north-1")),
+            ("https://sqs-fips.us-gov-west-1.amazonaws.com/1/q", Some("us-gov-west-1")),
+            ("https://sqs.eu-west-1.api.aws/1/q", Some("eu-west-1")),
+            ("https://vpce-0a-b.sqs.us-east-2.vpce.amazonaws.com/1/q", Some("us-east-2")),
+            ("https://eu-west-2.queue.amazonaws.com/1/q", Some("eu-west-2")),
+            ("https://queue.amazonaws.com/1/q", Some("us-east-1")),
+            ("http://127.0.0.1:4566/000000000000/q", None),
+            ("https://sqs.eu-central-1.example.com/1/q", None),
+            ("https://logs-eu-9.s3.eu-west-1.amazonaws.com", Some("eu-west-1")),
+            ("https://s3.amazonaws.com", None),
+            ("https://search-a-1.eu-north-1.es.amazonaws.com/", Some("eu-north-1")),
+            ("https://sts.ap-southeast-2.amazonaws.com", Some("ap-southeast-2")),
+            ("q", None),
+        ] {
+            assert_eq!(region_of(url).as_deref(), region, "{url}");
+        }
+    }
 
     #[test]
     fn what_is_not_encrypted_stays_on_this_machine() {

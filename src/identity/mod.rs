@@ -13,7 +13,7 @@ mod provider;
 mod validate;
 
 pub(crate) use external_id::ExternalId;
-pub(crate) use provider::{Identity, credentials};
+pub(crate) use provider::{Identity, credentials, has_region};
 
 use std::fmt;
 use std::time::Duration;

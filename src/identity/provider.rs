@@ -7,8 +7,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::identity::IdentityCache;
-use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider};
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
@@ -87,6 +89,16 @@ pub(crate) async fn credentials(
     let chain = CredentialChain::new(name, &config.assume_role, base, &aws)?;
     let clients = for_clients(&aws, request_timeout);
     Ok(Identity::new(name, SharedCredentialsProvider::new(chain), &clients, SystemTime::now))
+}
+
+/// Whether the environment or a profile names a region. The instance, which may know one too, is not asked.
+pub(crate) async fn has_region() -> bool {
+    let from_files = ProfileFileRegionProvider::new();
+    RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+        .or_else(from_files)
+        .region()
+        .await
+        .is_some()
 }
 
 /// What clients are built from. They give up what is not answered in time, and try nothing again: the collector does,

@@ -11,7 +11,7 @@ use aws_sdk_sqs::types::{
 use serde::Deserialize;
 
 use crate::identity::Identity;
-use crate::identity::endpoint::EncryptedOnly;
+use crate::identity::endpoint::{EncryptedOnly, host_of, is_amazons, region_of};
 use crate::identity::fault::{Fault, FaultKind, Remedy};
 use crate::notification::queue::{
     Attributes, Config, Message, Outcome, Queue, QueueError, REQUEST_MESSAGES_MAX, ReceiptHandle, Redrive,
@@ -260,23 +260,6 @@ fn redrive(policy: &str) -> Option<Redrive> {
     Some(Redrive { receives_max, dead_letter_arn: policy.dead_letter_arn })
 }
 
-/// The region in the host of one of SQS's own URLs, such as `sqs.<region>.amazonaws.com`.
-fn region_of(url: &str) -> Option<String> {
-    let host = host_of(url)?;
-    let labels: Vec<&str> = host.split('.').collect();
-    if !is_amazons(&labels) {
-        return None;
-    }
-    let after = |at: usize| labels.get(at + 1).filter(|label| label.contains('-')).map(|label| (*label).to_owned());
-    let sqs = labels.iter().position(|label| matches!(*label, "sqs" | "sqs-fips")).and_then(after);
-    // The oldest form is `<region>.queue.amazonaws.com`.
-    sqs.or_else(|| match labels[..] {
-        ["queue", "amazonaws", "com"] => Some("us-east-1".to_owned()),
-        [region, "queue", ..] if region.contains('-') => Some(region.to_owned()),
-        _ => None,
-    })
-}
-
 /// Scheme, host and port of a URL. `None` for a public endpoint, which the SDK finds by itself.
 fn foreign_origin(url: &str) -> Option<String> {
     let host = host_of(url)?;
@@ -289,38 +272,9 @@ fn foreign_origin(url: &str) -> Option<String> {
     Some(url[..end].to_owned())
 }
 
-fn is_amazons(labels: &[&str]) -> bool {
-    matches!(labels, [.., "amazonaws", "com"] | [.., "amazonaws", "com", "cn"] | [.., "api", "aws"])
-}
-
-fn host_of(url: &str) -> Option<&str> {
-    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
-    let authority = rest.split('/').next()?;
-    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
-    (!host.is_empty()).then_some(host)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_region_is_read_from_the_queue_s_url() {
-        for (url, region) in [
-            ("https://sqs.eu-central-1.amazonaws.com/123456789012/q", Some("eu-central-1")),
-            ("https://sqs.cn-north-1.amazonaws.com.cn/1/q", Some("cn-north-1")),
-            ("https://sqs-fips.us-gov-west-1.amazonaws.com/1/q", Some("us-gov-west-1")),
-            ("https://sqs.eu-west-1.api.aws/1/q", Some("eu-west-1")),
-            ("https://vpce-0a-b.sqs.us-east-2.vpce.amazonaws.com/1/q", Some("us-east-2")),
-            ("https://eu-west-2.queue.amazonaws.com/1/q", Some("eu-west-2")),
-            ("https://queue.amazonaws.com/1/q", Some("us-east-1")),
-            ("http://127.0.0.1:4566/000000000000/q", None),
-            ("https://sqs.eu-central-1.example.com/1/q", None),
-            ("q", None),
-        ] {
-            assert_eq!(region_of(url).as_deref(), region, "{url}");
-        }
-    }
 
     #[tokio::test]
     async fn no_request_goes_to_another_machine_in_the_clear() {

@@ -2,8 +2,6 @@
 //! line.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -92,25 +90,6 @@ fn a_group_that_is_not_there_is_a_wrong_configuration() {
         let expected =
             format!("{}:9: sink.out.group: there is no group `no-such-group` on this machine", path.display());
         assert!(said.lines().any(|line| line == expected), "{command}: {said}");
-    }
-}
-
-#[test]
-fn a_state_directory_that_others_may_look_into_is_warned_of() {
-    let directory = tempfile::tempdir().unwrap();
-    let (path, state) = (directory.path().join("a.toml"), directory.path().join("state"));
-    let text = format!(
-        "state_dir = {state:?}\n[feed.a]\nfamily = \"databricks\"\nbucket = \"logs\"\nsinks = [\"out\"]\n[sink.out]\ntype = \"stdout\"\n"
-    );
-    std::fs::write(&path, text).unwrap();
-    std::fs::create_dir(&state).unwrap();
-    for (mode, is_told) in [(0o700, false), (0o750, true), (0o755, true)] {
-        std::fs::set_permissions(&state, Permissions::from_mode(mode)).unwrap();
-        let output = auditferry(&["check", "--config", path.to_str().unwrap()]);
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(0), "{said}");
-        let told = format!("warning: state_dir {} has mode {mode:04o}", state.display());
-        assert_eq!(said.lines().any(|line| line.starts_with(&told)), is_told, "{said}");
     }
 }
 

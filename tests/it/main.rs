@@ -6,6 +6,7 @@ mod support;
 mod activities;
 mod admin;
 mod catching_up;
+mod check;
 mod columns;
 mod config;
 mod conservation;

@@ -22,6 +22,7 @@ pub(super) const FAMILY: Family = Family {
     framing: Framing::Lines(|_, _| LineRole::Record),
     // `workspaceId=<id>/date=<day>/auditlogs_<id>.json`, and the legacy `date=<day>/part-<n>.json.gz`.
     keys: &["**/*.json", "**/*.json.gz"],
+    example: Some("workspaceId=1234/date=2026-01-15/auditlogs_1234.json"),
     decode,
     parsed,
     redact,

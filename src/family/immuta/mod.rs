@@ -29,6 +29,7 @@ pub(super) const FAMILY: Family = Family {
     growth: Growth::Once,
     framing: Framing::Lines(role),
     keys: &["**"],
+    example: None,
     decode,
     parsed,
     redact,

@@ -35,6 +35,7 @@ pub(super) const FAMILY: Family = Family {
     framing: Framing::Rows(role),
     // `etl/v1/data/region=<r>/organization=org-<o>/year=<YY>/month=<MM>/day=<DD>/hour=<HH>/<name>-snappy.parquet`.
     keys: &["**/*.parquet"],
+    example: Some("year=26/month=01/day=15/hour=08/part-0-snappy.parquet"),
     decode,
     parsed,
     redact,

@@ -43,6 +43,7 @@ pub(super) const FAMILY: Family = Family {
     framing: Framing::Lines(|line, _| if line.trim_ascii().is_empty() { LineRole::Other } else { LineRole::Record }),
     // `PREFIXyyyy-mm-dd-HH-MM-SS-UNIQUE`, with or without `ACCOUNT/REGION/BUCKET/yyyy/mm/dd/` before it.
     keys: &["**/*[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]-[0-9][0-9]-[0-9][0-9]-[0-9][0-9]-*"],
+    example: Some("logs/2026-01-15-08-21-36-79A8F4C0E5B1D263"),
     decode,
     parsed,
     redact: redact::redact,

@@ -50,6 +50,7 @@ pub(super) const FAMILY: Family = Family {
     growth: Growth::Once,
     framing: Framing::LinesInSequence(role),
     keys: &["**"],
+    example: None,
     decode,
     parsed,
     redact: redact::redact,
