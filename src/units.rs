@@ -145,7 +145,7 @@ impl fmt::Display for Size {
         let thousands =
             [("PB", 1_000_000_000_000_000), ("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000)];
         let mut units = units.into_iter().chain(thousands).chain([("kB", 1000)]);
-        match units.find(|(_, factor)| self.0 > 0 && self.0 % factor == 0) {
+        match units.find(|(_, factor)| self.0 > 0 && self.0.is_multiple_of(*factor)) {
             Some((unit, factor)) => write!(f, "{} {unit}", self.0 / factor),
             None if self.0 == 1 => f.write_str("1 byte"),
             None => write!(f, "{} bytes", self.0),
