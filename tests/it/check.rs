@@ -1,5 +1,5 @@
-//! What `check` finds on the machine it runs on: places that cannot be, secrets and regions that are missing, and names that
-//! nobody writes.
+//! What `check` finds on the machine where it runs: impossible paths, missing secrets and regions, and keys that match
+//! no name the source writes.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -7,8 +7,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A directory with a configuration of a feed and a file sink, which `more` completes, and what `check` says of it. The first
-/// line of `more` is the seventh.
+/// A directory for a configuration, which `check` is run on.
 struct Checked {
     directory: tempfile::TempDir,
 }
@@ -24,7 +23,8 @@ impl Checked {
         self.directory.path().join(name)
     }
 
-    /// Its exit code, and its lines without the configuration's path.
+    /// Runs `check` on a feed with a file sink; `more` completes the feed and begins at the file's line 7. Returns the
+    /// exit code, and the lines of standard error without the configuration's path.
     fn of(&self, state_dir: &Path, sink: &Path, more: &str, variables: &[(&str, &str)]) -> (i32, Vec<String>) {
         let path = self.path("a.toml");
         let text = format!(
@@ -33,7 +33,7 @@ impl Checked {
         std::fs::write(&path, text).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_auditferry"));
         command.args(["check", "--config", path.to_str().unwrap()]).env_clear().env("HOME", self.directory.path());
-        // Whoever may do everything is kept from nothing.
+        // Root may write anywhere: `check` runs as another user.
         if rustix::process::geteuid().is_root() {
             command.uid(65_534).gid(65_534);
         }

@@ -320,7 +320,7 @@ fn a_sink_that_takes_nothing_shows_as_failing_until_it_does() {
 fn a_sink_that_does_not_answer_shows_as_failing_until_it_does() {
     let world = World::new().impatient().with_directory_feed(&["console"]);
     let world = world.with("[sink.console]\ntype = \"stdout\"\nencoding = \"raw\"\n");
-    // More than fits into a pipe that nobody reads.
+    // More than fits into a pipe that is not read.
     let lines = records(0..2_000);
     world.write(KEY, &object(&lines));
     let mut daemon = world.run(&[]).expecting(&["a sink does not answer"]).with_unread_output().ready();
