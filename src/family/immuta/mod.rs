@@ -316,8 +316,7 @@ impl<'a> Source<'a> {
         Ok(source)
     }
 
-    /// Renames the fields of a record in title case to the usual names. If a field of the usual name is there already,
-    /// both stay.
+    /// Renames fields in title case to the usual names. If the record has both names, both fields stay.
     fn untitle(&mut self) -> Result<(), Fault> {
         let titled = std::mem::take(&mut self.top);
         for field in titled.iter() {
