@@ -2,7 +2,7 @@
 
 use crate::users::LookedUp;
 
-/// What a reading came to.
+/// Counts of one reading.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counts {
     pub new_records: u64,
@@ -11,6 +11,6 @@ pub struct Counts {
     pub refused: u64,
     /// The latest time of a new event, in milliseconds since the epoch.
     pub latest_event_ms: Option<i64>,
-    /// Users of new records.
+    /// User lookups for new records.
     pub looked_up: LookedUp,
 }

@@ -21,34 +21,35 @@ use crate::records::lines::{Lines, Start};
 
 /// A reading for the sinks of a feed.
 pub struct Deliver {
-    /// What is known of the object.
+    /// What the store knows of the object.
     pub before: Progress,
-    /// How many bytes of its content were split into lines before.
+    /// How many bytes of the longest version were split into lines by earlier readings.
     pub framed_bytes: u64,
     pub outputs: Vec<Output>,
     pub encoders: Vec<Encoder>,
-    /// Accepted records that are in quarantine, as far as some output has not had them.
+    /// Accepted records in quarantine that some output has not had.
     pub quarantined: QuarantinedPlaces,
-    /// Whether a last line without a line end is held back, though it can be decoded: its writer may not have come to its end.
+    /// Whether a last line without a line end is held back even if it can be decoded: its writer may not have finished
+    /// it.
     pub holds_unended: bool,
 }
 
-/// What a reading came to.
+/// The result of a reading.
 #[derive(Debug, Default)]
 pub struct Summary {
     /// Whether the content was read to its end. If not, no output was left, or the reading was stopped.
     pub is_complete: bool,
-    /// What is known of the content once everything emitted is accepted.
+    /// The object's progress once everything emitted is accepted.
     pub progress: Progress,
-    /// The content does not begin with what was accepted of it.
+    /// The content does not begin with the bytes that were accepted before.
     pub is_rewritten: bool,
-    /// Accepted records that the content does not have any more.
+    /// How many accepted records are no longer in the content.
     pub vanished: u64,
     pub held_lines: i64,
-    /// Lines that are no records, counted only behind what was read before.
+    /// Lines that are no records. Lines that an earlier reading counted are not counted again.
     pub skipped_lines: u64,
     pub content_bytes: u64,
-    /// Null bytes and byte order marks that stood before lines, counted like skipped lines.
+    /// Null bytes and byte order marks before lines, counted once like skipped lines.
     pub marks_bytes: u64,
     /// Bytes that belong to no member or frame follow the compressed content.
     pub has_trailing_garbage: bool,
@@ -80,30 +81,30 @@ pub fn deliver(plan: Plan, deliver: Deliver) -> Reader<Offer, Summary> {
     })
 }
 
-/// Which records are taken, by their place in the accepted sequence.
+/// Which records a pass takes, by their place in the accepted sequence.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
-    /// Known records from here on.
+    /// The first known record to take; `u64::MAX` takes none.
     pub(super) known_from: u64,
-    /// Nothing from here on; the pass ends there.
+    /// The end of the pass: this record and later ones are not taken.
     pub(super) to: u64,
 }
 
 impl Wanted {
-    /// Nothing of what is known, all that is new.
+    /// No known records, all new ones.
     const NEW: Self = Self { known_from: u64::MAX, to: u64::MAX };
 }
 
 /// How a stream ended.
 enum Streamed {
     Ended(Box<Summary>),
-    /// Its beginning is not what it was: the last known line goes on.
+    /// The last known line has grown, so the known part of the content is not what it was.
     LastLineGrew,
 }
 
 impl Pass<'_> {
-    /// Runs until the end, or until the reading is stopped while it waits: nothing that is still to come is worth a stop's
-    /// time.
+    /// Runs to the end. A stop ends the reading at once if it waits for input: a shutdown should not wait for more
+    /// bytes.
     async fn run_until_stop(&mut self) -> Result<Summary, ReadingError> {
         let supply = self.supply.clone();
         let mut run = pin!(self.run());
@@ -123,7 +124,7 @@ impl Pass<'_> {
         let from_beginning = self.context.family.framing.looks_back() && !lags && !has_gap;
         let prefix = match self.before.accepted {
             0 => None,
-            // All of it is framed in any case, and what is known is not decoded.
+            // Everything is framed from the beginning in any case, and known records are not decoded.
             _ if from_beginning => None,
             _ => Some(self.check(&mut content).await?),
         };
@@ -151,15 +152,15 @@ impl Pass<'_> {
         Ok(summary)
     }
 
-    /// Streams content from its beginning, where its known part is in the order of acceptance.
+    /// Streams the content from its beginning. Its known records must be in the order of acceptance.
     pub(super) async fn in_order(&mut self, wanted: Wanted) -> Result<Summary, ReadingError> {
         let comparison = Comparison::again(&self.before, self.growth(), self.table(), self.memory());
         let content = self.source.content().await?;
         self.streamed(content, comparison, wanted).await
     }
 
-    /// Compares the whole content. Outputs that lack known records first get those that are in the content, in the order
-    /// of acceptance. Those that are not become a gap.
+    /// Compares the whole content. Outputs that lack known records first get those that are still in the content, in
+    /// the order of acceptance. Records that are gone become gaps.
     async fn anew(&mut self, lacking: bool) -> Result<Summary, ReadingError> {
         if lacking {
             let aside = self.set_aside(self.fan_out.lacks()).await?;
@@ -179,7 +180,7 @@ impl Pass<'_> {
         let lines = self.lines(Start::Beginning).await;
         match self.stream(lines, content, comparison, wanted).await? {
             Streamed::Ended(ended) => Ok(*ended),
-            // From the beginning there is no line before.
+            // A stream from the beginning has no earlier line that could grow.
             Streamed::LastLineGrew => Err(ReadingError::Changed),
         }
     }
@@ -198,8 +199,8 @@ impl Pass<'_> {
         Ok(aside)
     }
 
-    /// Emits the records in scratch in the order of acceptance: to outputs whose gap has their place, and to outputs that
-    /// are not there yet.
+    /// Emits the records in scratch in the order of acceptance: to outputs whose gap has their place, and to outputs
+    /// whose cursor is not past it.
     pub(super) async fn emit_aside(&mut self, aside: Aside) -> Result<(), ReadingError> {
         let unused = Progress::default();
         let mut records = aside.in_order().map_err(ReadingError::Scratch)?;
@@ -222,7 +223,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Takes each wanted record as it comes.
+    /// Takes the wanted records in the order of the content.
     async fn stream(
         &mut self,
         mut lines: Lines,
@@ -256,7 +257,7 @@ impl Pass<'_> {
             }
         }
         summary.progress = comparison.progress_passed();
-        // A part that is still open ends where the last block did.
+        // The open part ends with the last block.
         let receivers_left = self.fan_out.cut(&self.context, &summary.progress);
         summary.is_complete &= receivers_left || self.fan_out.has_no_outputs();
         if summary.is_complete {
@@ -266,7 +267,7 @@ impl Pass<'_> {
         Ok(Streamed::Ended(Box::new(summary)))
     }
 
-    /// Lets the driver take what was emitted, and drops outputs that take nothing more.
+    /// Lets the driver take what was emitted, and emits nothing more to outputs that the driver has ended.
     async fn flush(&mut self) {
         self.supply.emit().await;
         for output in self.supply.without() {
@@ -274,7 +275,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Takes a block's wanted records; returns whether more is wanted.
+    /// Takes a block's wanted records. Returns false when the pass may end.
     fn take_block(
         &mut self,
         block: &Block<'_>,
@@ -291,7 +292,7 @@ impl Pass<'_> {
             // A reading cannot resume between records that overlap.
             let reaches = item.end_offset() == end_offset;
             end_offset = item.end_offset();
-            // While the order is that of acceptance, the next record's place is its ordinal.
+            // If known records are taken, the content is in the order of acceptance: a record's place is its ordinal.
             let turns = wanted.known_from != u64::MAX && self.fan_out.turns_at(record.record.ordinal);
             let cuts = turns || self.fan_out.is_full() && !reaches;
             if cuts && !self.fan_out.cut(&self.context, &comparison.progress(block)) {
@@ -307,7 +308,7 @@ impl Pass<'_> {
             self.fan_out.take(&self.context, &Placed { index, occurrence, ..record });
         }
         if self.fan_out.is_open() {
-            // Cut at the block's end as well, so that the digest is never wanted of a block that is gone.
+            // Cut at the block's end as well: the digest up to a cut can be computed only while its block is in memory.
             return Ok(self.fan_out.cut(&self.context, &comparison.progress(block)));
         }
         Ok(true)

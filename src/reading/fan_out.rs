@@ -14,7 +14,7 @@ use crate::reading::retry::{LackedEvents, QuarantinedPlaces, RefusedAgain};
 use crate::records::Record;
 use crate::users::LookedUp;
 
-/// A refused record's body is kept with zstd's fastest level that still halves text.
+/// The zstd level for a refused record's body: the fastest that still halves text.
 const BODY_LEVEL: i32 = 3;
 
 /// One receiver of parts, and its position.
@@ -22,34 +22,34 @@ const BODY_LEVEL: i32 = 3;
 pub struct Output {
     /// Where its next part begins.
     pub cursor: u64,
-    /// The places before the cursor that it has not had. Those whose records came back are filled.
+    /// The places before the cursor that it has not had. They are filled if their records are in the object again.
     pub gap: Places,
-    /// Of some of these places, the events alone that it has not had.
+    /// Places of the gap of which it lacks only some events, and those events.
     pub lacked: LackedEvents,
-    /// Which of the encoders makes its bytes.
+    /// The index of its encoder.
     pub encoder: usize,
 }
 
 /// A part for one of the outputs.
 #[derive(Debug)]
 pub struct Offer {
-    /// The output by its position.
+    /// The output's index.
     pub output: usize,
     pub part: Part,
 }
 
-/// An output, and whether it gets nothing more in this reading.
+/// An output during the reading. A deferred output gets nothing more.
 pub(super) struct SinkOutput {
     pub(super) cursor: u64,
     pub(super) gap: Places,
     pub(super) lacked: LackedEvents,
-    /// Records of its gap since the last cut.
+    /// The records of its gap gathered since the last cut.
     pub(super) filling: Filling,
     pub(super) encoder: usize,
     pub(super) deferred: bool,
 }
 
-/// Records that have come back to an output.
+/// Records that had vanished or were requeued, gathered to fill an output's gap.
 #[derive(Default)]
 pub(super) struct Filling {
     pub(super) places: Ranges,
@@ -60,23 +60,23 @@ pub(super) struct Filling {
 pub(super) struct Placed<'a> {
     pub(super) record: Record<'a>,
     pub(super) hash: RecordHash,
-    /// Where its first byte is in the content.
+    /// The offset of its first byte in the content.
     pub(super) offset: u64,
     pub(super) index: u64,
     pub(super) occurrence: u64,
-    /// It is too long to be decoded, and has no bytes then.
+    /// The line's length in bytes, if it is too long to be decoded. The record has no bytes then.
     pub(super) too_long: Option<u64>,
 }
 
-/// What has been gathered since the last cut.
+/// The part gathered since the last cut.
 struct Open {
-    /// The place of its first record, the place behind its last one, and the places between that are gone.
+    /// The place of its first record, the place after its last one, and the places between that are gone.
     first: u64,
     to: u64,
     gap: Ranges,
-    /// Which outputs get it.
+    /// The outputs that get it.
     outputs: Vec<usize>,
-    /// The encodings that they need, and what was written in each.
+    /// The indices of the encoders that these outputs need, the encoders, and what each has written.
     encoder_at: Vec<usize>,
     encoders: Vec<Encoder>,
     encoded: Vec<Encoded>,
@@ -90,18 +90,18 @@ pub(super) struct FanOut {
     provenance: Arc<Provenance>,
     pub(super) encoders: Vec<Encoder>,
     pub(super) outputs: Vec<SinkOutput>,
-    /// Records accepted before this reading: from there on they are new.
+    /// The end of the accepted sequence: records from this place on are new.
     pub(super) accepted: u64,
-    /// Whether fingerprints are remembered.
+    /// Whether parts carry the fingerprints of new records.
     pub(super) keeps_fingerprints: bool,
-    /// Accepted records that are in quarantine, and those of them that are refused again.
+    /// Accepted records in quarantine, and those of them that this reading refused again.
     pub(super) quarantined: QuarantinedPlaces,
     pub(super) refused_again: RefusedAgain,
-    /// The place of the last record that was refused: a gap and what lies behind a cursor may both have it.
+    /// The place of the last refused record. An output's gap and an output behind may both ask for it: it counts once.
     refused_last: Option<u64>,
-    /// The place of the last record whose events were counted, likewise.
+    /// The place of the last record whose events were counted, for the same reason.
     counted_last: Option<u64>,
-    /// Refused records that some output's gap has.
+    /// Refused records in some output's gap, to be emitted at the next cut.
     pub(super) refused_in_gap: Vec<Refused>,
     pub(super) limits: Limits,
     pub(super) counts: Counts,
@@ -110,7 +110,7 @@ pub(super) struct FanOut {
 }
 
 impl FanOut {
-    /// A fan-out over an object of which nothing is accepted; the caller sets what is.
+    /// A fan-out for an object of which nothing is accepted. The caller sets what is accepted.
     pub(super) fn new(outlet: Outlet<Offer>, plan: &Plan, encoders: Vec<Encoder>, outputs: Vec<Output>) -> Self {
         let output = |Output { cursor, gap, lacked, encoder }| SinkOutput {
             cursor,
@@ -139,30 +139,30 @@ impl FanOut {
         }
     }
 
-    /// An output gets nothing more.
+    /// Emits nothing more to an output.
     pub(super) fn defer(&mut self, output: usize) {
         if let Some(output) = self.outputs.get_mut(output) {
             output.deferred = true;
         }
     }
 
-    /// Whether there was no output from the start.
+    /// Whether the reading began without outputs.
     pub(super) fn has_no_outputs(&self) -> bool {
         self.outputs.is_empty()
     }
 
-    /// The lowest cursor; nothing when all outputs are deferred.
+    /// The lowest cursor. `None` if every output is deferred.
     pub(super) fn least_cursor(&self) -> Option<u64> {
         self.outputs.iter().filter(|output| !output.deferred).map(|output| output.cursor).min()
     }
 
-    /// Whether some output is not past this place.
+    /// Whether some output's cursor is not past this place.
     pub(super) fn is_wanted(&self, place: u64) -> bool {
         self.least_cursor().is_some_and(|least| least <= place)
     }
 
-    /// Whether a part must be cut before the record with this index: another output begins there or before it, or new
-    /// records do.
+    /// Whether a part must be cut before the record with this index: the cursor of another output is here or before, or
+    /// new records begin here.
     pub(super) fn turns_at(&self, index: u64) -> bool {
         let Some(open) = &self.open else { return false };
         let begins = |(at, output): (usize, &SinkOutput)| {
@@ -184,7 +184,7 @@ impl FanOut {
         })
     }
 
-    /// Takes the next record in the order of acceptance. The records between it and the one before are gone.
+    /// Takes the next record in the order of acceptance. Records between it and the previous one are gone.
     pub(super) fn take(&mut self, context: &Context<'_>, record: &Placed<'_>) {
         let is_new = record.index >= self.accepted;
         let mut open = self.open.take().unwrap_or_else(|| self.begin(record.index));
@@ -228,7 +228,7 @@ impl FanOut {
         Ok(())
     }
 
-    /// Counts the events of a record that is new, or that comes out of quarantine for the first time.
+    /// Counts the events of a record that is new, or that is delivered out of quarantine for the first time.
     pub(super) fn count(&mut self, place: u64, events: u32, looked_up: LookedUp) {
         let counts = place >= self.accepted || self.quarantined.is_news(place);
         if counts && self.counted_last.replace(place) != Some(place) {
@@ -237,7 +237,8 @@ impl FanOut {
         }
     }
 
-    /// Counts a record that cannot be decoded. Returns what is kept of it, the first time.
+    /// Counts a record that cannot be decoded, and returns its quarantine entry. `None` if the record was counted
+    /// already.
     pub(super) fn refuse(&mut self, record: &Placed<'_>, refusal: &Refusal) -> Option<Refused> {
         if self.refused_last.replace(record.index) == Some(record.index) {
             return None;
@@ -247,7 +248,7 @@ impl FanOut {
         Some(refused(record, refusal, keeps_body))
     }
 
-    /// Notes a record that was tried again for some output and is refused.
+    /// Notes a requeued record that is refused again.
     pub(super) fn note_refused_again(&mut self, record: &Placed<'_>, refusal: &Refusal) {
         if self.refused_last.replace(record.index) != Some(record.index) {
             self.refused_again.note(&self.quarantined, record.index, record.record.ordinal, refusal);
@@ -273,11 +274,11 @@ impl FanOut {
         }
     }
 
-    /// Cuts a part and emits it. `progress` is what is known of the content once the part is accepted. Returns false when
-    /// no output is left.
+    /// Cuts a part and emits it. `progress` is the object's progress once the part is accepted. Returns false if no
+    /// output is left.
     pub(super) fn cut(&mut self, context: &Context<'_>, progress: &Progress) -> bool {
         let Some(open) = self.open.take() else { return self.least_cursor().is_some() };
-        // A part has new records alone, or known ones.
+        // A part holds either new or known records, never both.
         let is_new = open.to > self.accepted;
         let (new_refused, refused) = if is_new { (open.refused, Vec::new()) } else { (Vec::new(), open.refused) };
         let refused: Arc<[Refused]> = refused.into();
@@ -323,7 +324,7 @@ impl FanOut {
     }
 }
 
-/// Why a line of this length, in bytes, is no record.
+/// The decode error of a line of this length, in bytes.
 pub(super) fn too_long(length: u64) -> Refusal {
     Refusal::new(format!("the line is {length} bytes long, more than is read"))
 }

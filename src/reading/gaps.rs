@@ -1,5 +1,5 @@
-//! Gaps: the places that an output has passed without having had their records. A gap opens where known records are gone,
-//! and is filled by records that come back.
+//! Gaps: the places that an output has passed without getting their records. A gap opens where known records are gone,
+//! and is filled when they are in the object again.
 
 use std::ops::Range;
 
@@ -21,7 +21,7 @@ impl FanOut {
         self.least_cursor().is_some_and(|cursor| cursor < accepted)
     }
 
-    /// A function that tells whether some output lacks the record at a place.
+    /// Returns a function that says whether some output lacks the record at a place.
     pub(super) fn lacks(&self) -> impl FnMut(u64) -> bool + Send + use<> {
         let from = self.least_cursor().unwrap_or(u64::MAX);
         let outputs = self.outputs.iter().filter(|output| !output.deferred);
@@ -29,7 +29,7 @@ impl FanOut {
         move |place| place >= from || gaps.iter_mut().any(|gap| gap.contains(place))
     }
 
-    /// Known records in this range are gone from the source. Those in quarantine are no gap: no sink was to have them.
+    /// Adds a range of known records that are gone to `gap`. Records in quarantine are no gap: no sink was to get them.
     pub(super) fn gone(&mut self, range: Range<u64>, gap: &mut Ranges) {
         if self.quarantined.closed.is_empty() {
             return gap.push(range);
@@ -41,7 +41,7 @@ impl FanOut {
         }
     }
 
-    /// Takes a known record for each output whose gap has its place. To be called in the order of acceptance.
+    /// Takes a known record for each output whose gap has its place. Must be called in the order of acceptance.
     pub(super) fn fill(&mut self, context: &Context<'_>, record: &Placed<'_>) {
         let place = record.index;
         let mut given: Option<Result<(u32, LookedUp), Refusal>> = None;
@@ -60,7 +60,7 @@ impl FanOut {
                 None => encode_record(context, &record.record, &record.hash, record.occurrence, encoder, written),
             };
             let looked_up = context.looked_up();
-            // What cannot be decoded stays in the gap.
+            // A record that cannot be decoded stays in the gap.
             if events.is_ok() {
                 places.push(place..place + 1);
             }
@@ -86,7 +86,7 @@ impl FanOut {
         }
     }
 
-    /// Emits what is kept of records that stay in a gap, with a part that moves nothing.
+    /// Emits the quarantine entries of refused records that stay in a gap, with a part that moves no cursor.
     fn cut_refused(&mut self, context: &Context<'_>) {
         let Some(at) = self.outputs.iter().position(|output| !output.deferred) else { return };
         if !self.refused_in_gap.is_empty() {
@@ -97,7 +97,7 @@ impl FanOut {
         }
     }
 
-    /// Cuts and emits the records that came back.
+    /// Emits the records gathered for gaps.
     pub(super) fn cut_fillings(&mut self, context: &Context<'_>) {
         (0..self.outputs.len()).for_each(|at| self.cut_filling(context, at));
         self.cut_refused(context);
@@ -110,7 +110,8 @@ impl FanOut {
         }
     }
 
-    /// The records that outputs have not had up to `to` are gone from the source: they become gaps.
+    /// Moves every output's cursor to `to`. The records that it has not had are gone from the object, and become its
+    /// gap.
     pub(super) fn pass_over(&mut self, context: &Context<'_>, to: u64) {
         for at in 0..self.outputs.len() {
             let before = self.outputs[at].cursor;

@@ -1,29 +1,29 @@
-//! What a reading asks for, and what it may be given.
+//! What a reading asks for, and what its driver may answer.
 
 use bytes::Bytes;
 
 use crate::delta::Fingerprint;
 
-/// What a reading may be given.
+/// What the driver gives a reading.
 #[derive(Debug)]
 pub enum Input {
     /// The next bytes of the body, in pieces.
     Bytes(Vec<Bytes>),
-    /// The body has no more.
+    /// The body has ended.
     End,
     /// The bytes of the range that was asked for.
     Range(Bytes),
-    /// Accepted fingerprints in order, from the number that was asked for: some or all of them.
+    /// Accepted fingerprints in order, from the place that was asked for: some or all of the rest.
     Fingerprints(Vec<Fingerprint>),
     /// The body of the same version, from its beginning.
     Reopened,
-    /// The memory that was asked for may be taken.
+    /// The memory that was asked for is granted.
     Room,
     /// What was emitted has been taken.
     GoOn,
-    /// The output takes nothing more. The open request stays open.
+    /// Nothing more is emitted to this output. The reading's open request stays open.
     WithoutSink(usize),
-    /// The reading is to end: at once where it waits for an answer, else at its next block.
+    /// Ends the reading: at once if it waits for an answer, else at its next block.
     Stop,
 }
 
@@ -32,12 +32,12 @@ pub enum Input {
 pub enum Need {
     /// More of the body: [`Input::Bytes`] or [`Input::End`].
     More,
-    /// Bytes of this version by their place: [`Input::Range`].
+    /// A range of this version's bytes: [`Input::Range`].
     Range { start: u64, length: usize },
-    /// Accepted fingerprints: [`Input::Fingerprints`].
+    /// Accepted fingerprints, from this place on: [`Input::Fingerprints`].
     Fingerprints { from: u64 },
-    /// The same version from its beginning once more: [`Input::Reopened`].
+    /// The body of the same version, from its beginning again: [`Input::Reopened`].
     Reopen,
-    /// So many bytes of memory: [`Input::Room`].
+    /// This many bytes of memory: [`Input::Room`].
     Room(usize),
 }

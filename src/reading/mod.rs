@@ -1,7 +1,8 @@
-//! Reads one version of one object as a machine: it asks for what it needs, and emits parts. It has no IO, no time and no
-//! waiting: its driver brings the bytes and takes the parts.
+//! Reads one version of one object as a machine: a [`Reader`] asks for input, and emits parts. It has no IO, no clock
+//! and never blocks: its driver brings the bytes and takes the parts.
 //!
-//! Inside, it is a function that awaits its answers. [`Reader::step`] polls that function until it needs the next one.
+//! Inside, a reading is an async function that awaits its input. [`Reader::step`] polls it until it needs the next
+//! input.
 
 mod counts;
 
@@ -48,7 +49,8 @@ pub(crate) use supply::SoFar;
 
 #[cfg(test)]
 mod tests {
-    //! The promise, held by the loop that runs: of each record, as many are given out as any version ever held at once.
+    //! The promise, checked on the real reading: each record is emitted as many times as the version that held most
+    //! copies of it held.
 
     use std::collections::{BTreeSet, HashMap};
     use std::fs::File;
@@ -92,7 +94,7 @@ mod tests {
 
     static ON_TWO_STREAMS: Family = Family::of_lines(Growth::Once, on_two_streams, decode);
 
-    /// Every line is a record but one that is cut off.
+    /// Refuses a line that begins with `{` and does not end with `}`. Any other line gives one event.
     fn decode(_: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal> {
         if record.bytes.starts_with(b"{") && !record.bytes.ends_with(b"}") {
             return Err(Refusal::new("it has no end"));
@@ -111,7 +113,7 @@ mod tests {
         (0..3).try_for_each(|_| decode(context, record, emit))
     }
 
-    /// `!` before a line puts it on the other stream, `~` makes it a piece of the next.
+    /// `!` before a line puts it on the other stream. `~` makes the line a piece of the next line.
     fn on_two_streams(lines: &[u8], around: &mut Around<'_>) -> LineRole {
         let error = lines.first() == Some(&b'!');
         around.on(if error { Stream::Error } else { Stream::Output });
@@ -146,12 +148,12 @@ mod tests {
         ObjectId::new("b", "k")
     }
 
-    /// An output that has had as many records, and all of them.
+    /// An output that has had the first `cursor` records, and has no gap.
     fn at(cursor: u64) -> Output {
         Output { cursor, ..Output::default() }
     }
 
-    /// A reading of an object of which nothing is known.
+    /// A first reading of an object, for these outputs.
     fn to(outputs: Vec<Output>) -> Deliver {
         Deliver {
             before: Progress::default(),
@@ -177,7 +179,7 @@ mod tests {
         }
     }
 
-    /// Brings a reading what it asks for: the body in pieces of so many bytes, and as many fingerprints at once.
+    /// Answers what a reading asks for: `piece` bytes of the body at a time, and as many fingerprints.
     struct Driver<'a> {
         content: &'a [u8],
         accepted: &'a [Fingerprint],
@@ -214,7 +216,7 @@ mod tests {
         }
     }
 
-    /// What is remembered of one object.
+    /// What a store would keep of one object.
     #[derive(Clone, Debug, Default)]
     struct Known {
         progress: Progress,
@@ -227,13 +229,13 @@ mod tests {
         family: &'static Family,
         limits: Limits,
         piece: usize,
-        /// Only so many parts are accepted, as if the process ended then.
+        /// How many parts are accepted. The rest is lost, as if the process ended then.
         parts_max: usize,
     }
 
     const RULES: Rules = Rules { family: &OVERWRITTEN, limits: LIMITS, piece: 1 << 20, parts_max: usize::MAX };
 
-    /// What one reading added: each new record's text and its event's identity, and what it came to.
+    /// The new records of one reading as text, the ids of their events, and the summary.
     struct Delta {
         texts: Vec<String>,
         ids: Vec<EventIdBytes>,
@@ -250,7 +252,7 @@ mod tests {
             (offers, ended.unwrap())
         }
 
-        /// The bytes of a part that was sealed, made again.
+        /// Rebuilds a sealed part, and returns its bytes.
         fn rebuild(&self, content: &[u8], advance: &Advance, rules: &Rules) -> Vec<u8> {
             let rebuild = Rebuild {
                 before: self.progress.clone(),
@@ -265,7 +267,7 @@ mod tests {
             offers.iter().flat_map(|offer| offer.part.piece.bytes.to_vec()).collect()
         }
 
-        /// Accepts what is given out, each record once.
+        /// Accepts the emitted parts, each record once though several outputs got it.
         fn accept(&mut self, offers: &[Offer]) {
             for acceptance in offers.iter().filter_map(|offer| offer.part.acceptance.as_ref()) {
                 if acceptance.before == self.progress.accepted {
@@ -275,7 +277,7 @@ mod tests {
             }
         }
 
-        /// Reads a version for one sink that has had all, and accepts what is given out.
+        /// Reads a version for one sink that has had all accepted records, and accepts the emitted parts.
         fn read(&mut self, content: &[u8], rules: &Rules) -> Delta {
             let accepted = self.progress.accepted;
             let (mut offers, summary) = self.deliver(content, vec![at(accepted)], rules);
@@ -306,7 +308,7 @@ mod tests {
         Namespace::new("test", Scope::Object(&object())).event(&RecordHash::of(text.as_bytes()), occurrence, 0).0
     }
 
-    /// The records that each version of an object delivers when the versions are read one after another.
+    /// The texts of the new records of each version, when the versions are read one after another.
     fn delivered(versions: &[&str], piece: usize) -> Vec<Vec<String>> {
         let (mut known, rules) = (Known::default(), Rules { piece, ..RULES });
         versions.iter().map(|version| known.read(version.as_bytes(), &rules).texts).collect()
@@ -413,7 +415,7 @@ mod tests {
         assert_eq!(read("{a}\n{b}\n{c}\n{d}\n"), (false, 0, 0));
     }
 
-    /// Read from its beginning in any case, in pieces.
+    /// Lines in sequence are framed from the object's beginning in every reading.
     #[test]
     fn a_rewrite_of_lines_in_sequence_is_told_from_growth() {
         let rules = Rules { family: &IN_SEQUENCE, piece: 3, ..RULES };
@@ -533,7 +535,7 @@ mod tests {
         assert_eq!(given, expected);
     }
 
-    /// As [`decode`], but for records that begin with `{x`.
+    /// Like [`decode`], but refuses records that begin with `{x`.
     fn decode_less(
         context: &Context<'_>,
         record: &Record<'_>,
@@ -553,7 +555,8 @@ mod tests {
         let content = b"{a}\n{x}\n{c}\n{xx}\n";
         known.read(content, &RULES);
         let less = Rules { family: &OVERWRITTEN_LESS, ..RULES };
-        // The third sink lacks the last record, which has come back, and the others by their order or out of scratch.
+        // The third sink has the last record in its gap. With it, records go through scratch; for the first sink alone,
+        // they are streamed.
         let mut filling = at(4);
         assert!(filling.gap.insert(3));
         for (outputs, refused) in [(vec![at(0)], [1, 3]), (vec![at(0), at(4), filling], [1, 3])] {
@@ -578,7 +581,7 @@ mod tests {
         let (offers, _) = known.deliver(content, vec![lacking], &less);
         let noted: Vec<u64> = offers.iter().flat_map(|offer| offer.part.refused.iter()).map(|one| one.place).collect();
         assert_eq!(noted, [3], "though nothing is given");
-        // In quarantine they are withheld.
+        // Records that are in quarantine already are withheld, and are not refused once more.
         let mut quarantined = QuarantinedPlaces::default();
         assert!(quarantined.withheld.insert(1) && quarantined.withheld.insert(3));
         let driver = Driver { content, accepted: &known.fingerprints, piece: 100 };
@@ -689,7 +692,8 @@ mod tests {
         assert_eq!(lines(&out[0].part.piece.bytes), ["{a}", "{b}"]);
     }
 
-    /// Lines of YDB's: records with a value that may hold line ends, records without, and what is no record.
+    /// Lines of YDB: records with a value that may hold line ends, records without such a value, and a line that is no
+    /// record.
     const YDB_LINES: [&str; 6] = [
         "2024-01-15T08:00:00Z: component=grpc, subject=a@x, operation=Q, query_text=SELECT 1, status=SUCCESS",
         "2024-01-15T08:00:01Z: component=schemeshard, tx_id=2, subject=b@x, operation=GRANT, status=SUCCESS",
@@ -703,7 +707,7 @@ mod tests {
         (0..YDB_LINES.len()).prop_map(|which| YDB_LINES[which])
     }
 
-    /// A record written in the object's next version, or what happens to the records before it.
+    /// A change from one version of the object to the next.
     #[derive(Clone, Debug)]
     enum Change {
         Append(u8),
@@ -715,7 +719,7 @@ mod tests {
         Regrow,
     }
 
-    /// How the version ends, and how it is read.
+    /// A version: its changes, its line ends and tail, and how it is read.
     #[derive(Clone, Debug)]
     struct Written {
         changes: Vec<Change>,
@@ -796,7 +800,7 @@ mod tests {
         }
     }
 
-    /// The promise, in its plainest form.
+    /// The promise, as simple code: it keeps every accepted text.
     #[derive(Default)]
     struct Reference {
         accepted: Vec<String>,
@@ -804,7 +808,7 @@ mod tests {
     }
 
     impl Reference {
-        /// The new records as text and occurrence, at most so many.
+        /// Accepts the new records, at most `new_records_max`, and returns their texts and occurrences.
         fn read(&mut self, records: &[String], new_records_max: usize) -> Vec<(String, u64)> {
             let mut seen: HashMap<&String, u64> = HashMap::new();
             let mut new = Vec::new();
@@ -828,7 +832,8 @@ mod tests {
             self.accepted.iter().map(|text| RecordHash::of(text.as_bytes()).fingerprint()).collect()
         }
 
-        /// The numbers of the accepted records that this content holds, of equal ones the lowest.
+        /// The places of the accepted records that this content holds. Of equal records, the lowest places count as
+        /// held.
         fn held(&self, records: &[String]) -> BTreeSet<u64> {
             let mut copies: HashMap<&String, u64> = HashMap::new();
             records.iter().for_each(|record| *copies.entry(record).or_default() += 1);
@@ -843,7 +848,7 @@ mod tests {
             held.filter(|(_, is_held)| *is_held).map(|(index, _)| index as u64).collect()
         }
 
-        /// The text of an accepted record, and its event's identity.
+        /// The text of an accepted record, and the id of its event.
         fn event(&self, index: u64) -> (String, EventIdBytes) {
             let (before, text) = (&self.accepted[..index as usize], &self.accepted[index as usize]);
             let occurrence = before.iter().filter(|earlier| *earlier == text).count() as u64;
@@ -851,8 +856,8 @@ mod tests {
         }
     }
 
-    /// What a sink was given: the records of the parts that go onward, and of those that fill its gap, and which places
-    /// they open and fill in it.
+    /// What the parts for one sink held: the records of onward parts, the records that fill its gap, and the places
+    /// that the parts opened and filled in the gap.
     #[derive(PartialEq, Eq, Debug, Default)]
     struct Given {
         onward: Vec<(String, EventIdBytes)>,

@@ -15,7 +15,7 @@ use crate::records::Record;
 use crate::records::block::Item;
 use crate::records::lines::{Lines, LinesError, Start};
 
-/// What a pass works with.
+/// The state of one reading, which may pass over the content several times.
 pub(super) struct Pass<'a> {
     pub(super) context: Context<'a>,
     pub(super) limits: Limits,
@@ -54,14 +54,14 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Whether the content begins with what was accepted of it.
+    /// Whether the content begins with the bytes that were accepted before.
     pub(super) async fn check(&mut self, content: &mut Content) -> Result<Prefix, ReadingError> {
         let mut check = PrefixCheck::new(&self.before);
         Ok(self.supply.fed(|| check.run(content)).await?)
     }
 
-    /// Reads the next block, and gives the comparison the fingerprints that it needs before the first record is placed.
-    /// False at the end of the content.
+    /// Reads the next block, and gives the comparison the accepted fingerprints that it needs before the block's first
+    /// record is placed. False at the end of the content.
     pub(super) async fn next_block(
         &mut self,
         lines: &mut Lines,
@@ -80,7 +80,7 @@ impl<'a> Pass<'a> {
         Ok(true)
     }
 
-    /// The record that an item is, without a place yet; nothing where it is not written to its end.
+    /// The record of an item, without a place yet. `None` if its writer has not finished it.
     pub(super) fn record<'r>(&self, item: &Item<'r>) -> Option<Placed<'r>> {
         let (record, hash, too_long) = match item {
             Item::Whole { record, .. } => (*record, RecordHash::of(record.bytes), None),

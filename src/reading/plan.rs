@@ -1,4 +1,4 @@
-//! What every reading begins with, and why one may fail.
+//! What every reading is given, and why a reading fails.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use crate::records::lines::LinesError;
 use crate::records::rows::RowsError;
 use crate::room::Room;
 
-/// How records become events. It is the only maker of a [`Context`]: a record that is read now, rebuilt after a crash or
-/// requeued must give the same events.
+/// Makes the [`Context`] by which records become events. Nothing else makes one: a record that is read now, rebuilt
+/// after a crash or requeued must give the same events.
 pub trait Contexts: Send + Sync {
-    /// For the records of one object.
+    /// The context for the records of one object.
     fn context<'a>(&'a self, object: &'a ObjectId, last_modified_ms: Option<i64>) -> Context<'a>;
 }
 
@@ -25,27 +25,28 @@ pub trait Contexts: Send + Sync {
 pub struct Limits {
     /// The longest line that is read.
     pub line_bytes_max: usize,
-    /// The most a compressed object may inflate to, and the highest ratio.
+    /// The most bytes that a compressed object may inflate to, and the highest ratio to its compressed size.
     pub inflated_bytes_max: u64,
     pub inflate_ratio_max: u64,
-    /// Fingerprints compared in memory.
+    /// How many fingerprints are compared in memory. Further ones go to scratch.
     pub fingerprints_in_memory: usize,
-    /// A part is cut when it holds as many records, or one of its encodings as many bytes.
+    /// A part is cut once it holds this many records, or one of its encodings this many bytes.
     pub part_records: u64,
     pub part_bytes: usize,
-    /// How many refused records of the object can get an entry in quarantine. Further ones need no body.
+    /// How many refused records of the object can get a quarantine entry of their own. Further records share an entry
+    /// and need no body.
     pub entries_per_object: u64,
 }
 
-/// What every reading begins with.
+/// What every reading is given.
 pub struct Plan {
     pub contexts: Arc<dyn Contexts>,
     pub object: ObjectId,
-    /// The version whose bytes come.
+    /// The version to read.
     pub version: Version,
     pub limits: Limits,
     pub scratch: Arc<dyn Scratch>,
-    /// The memory that it may take.
+    /// The memory that the reading may take.
     pub room: Room,
     pub buffers: Buffers,
 }
@@ -58,10 +59,10 @@ impl Plan {
     }
 }
 
-/// Why a version could not be read, other than by a fault of its place.
+/// Why a version could not be read. Faults of the place that it comes from are not among them.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadingError {
-    /// The version will never read better.
+    /// The version is damaged: reading it again cannot help.
     #[error("{0}")]
     Damaged(String),
     /// The bytes are not those of the version that was begun.
@@ -69,7 +70,7 @@ pub enum ReadingError {
     Changed,
     #[error(transparent)]
     Comparing(#[from] DeltaError),
-    /// Records could not be written to scratch, or not be read back.
+    /// Records could not be written to scratch or read back.
     #[error("records cannot be set aside on disk: {0}")]
     Scratch(#[source] std::io::Error),
 }
@@ -102,7 +103,7 @@ impl From<LinesError> for ReadingError {
 }
 
 impl From<std::io::Error> for ReadingError {
-    /// An error of the layers over the bytes. Reading the bytes never fails, but may give fewer than were asked for.
+    /// An error of a layer above the body's bytes. The body itself gives no error, but may end early.
     fn from(error: std::io::Error) -> Self {
         match RowsError::from_read(error) {
             RowsError::Source(error) => match InflateError::from_read(error) {

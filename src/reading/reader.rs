@@ -1,4 +1,4 @@
-//! The machine: a function that awaits its answers, polled until it needs the next one.
+//! The machine around a reading: an async function, polled until it needs the next input.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,15 +13,15 @@ use crate::room::Room;
 /// How far a step came.
 #[derive(Debug)]
 pub enum Step<T> {
-    /// It goes on when this is answered.
+    /// The reading goes on once this is answered.
     Need(Need),
-    /// Enough is emitted to be taken: it goes on with [`Input::GoOn`].
+    /// The driver should take what was emitted. The reading goes on with [`Input::GoOn`].
     Emit,
     /// It has ended.
     Done(Result<T, ReadingError>),
 }
 
-/// A reading under way, which emits `I` and ends in `T`. A reading that is dropped leaves nothing behind.
+/// A reading under way, which emits items `I` and ends with a `T`. Dropping it leaves nothing behind.
 pub struct Reader<I, T> {
     supply: Supply,
     outlet: Outlet<I>,
@@ -39,15 +39,15 @@ impl<I: Send + 'static, T> Reader<I, T> {
         Self { supply, outlet, work }
     }
 
-    /// What it came to so far, the last step included.
+    /// Counts of the reading so far, including the last step.
     pub(crate) fn so_far(&self) -> SoFar {
         self.supply.so_far()
     }
 
     /// Goes on with `input` as far as possible, and appends what is emitted to `out`. The first step takes
-    /// [`Input::GoOn`]. An input that was not asked for changes nothing. A step takes as long as the work on about a MiB
-    /// of content, or on the range it was given. An empty `out` means that all that was emitted before has been taken: where
-    /// it is not empty, the step after 1.5 MiB of it is [`Step::Emit`].
+    /// [`Input::GoOn`]. An input that was not asked for changes nothing. A step takes as long as the work on about 1
+    /// MiB of content, or on the range it was given. An empty `out` says that the driver has taken everything emitted
+    /// before. Once 1.5 MiB are in `out`, the step returns [`Step::Emit`].
     pub fn step(&mut self, input: Input, out: &mut Vec<I>) -> Step<T> {
         if out.is_empty() {
             self.supply.count_anew();
@@ -62,7 +62,7 @@ impl<I: Send + 'static, T> Reader<I, T> {
     }
 }
 
-/// What a reading has emitted, until its driver takes it.
+/// Items that a reading has emitted and its driver has not taken yet.
 pub(super) struct Outlet<I> {
     items: Arc<Mutex<Vec<I>>>,
     supply: Supply,
@@ -79,12 +79,12 @@ impl<I> Outlet<I> {
         Self { items: Arc::default(), supply: supply.clone() }
     }
 
-    /// Shows the driver what was counted so far.
+    /// Publishes the counts so far to the driver.
     pub(super) fn show(&self, counts: &Counts) {
         self.supply.show(counts);
     }
 
-    /// Emits an item of so many bytes.
+    /// Emits an item, of `bytes` in length.
     pub(super) fn put(&self, item: I, bytes: usize) {
         self.items.lock().unwrap_or_else(PoisonError::into_inner).push(item);
         self.supply.count_out(bytes);

@@ -13,18 +13,18 @@ use crate::reading::retry::{LackedEvents, QuarantinedPlaces};
 
 /// What a sealed part is rebuilt from.
 pub(crate) struct Rebuild {
-    /// What is known of the object.
+    /// What the store knows of the object.
     pub before: Progress,
     /// The advance that the part was sealed with.
     pub advance: Advance,
     pub encoder: Encoder,
-    /// Accepted records that were in quarantine when the part was sealed, and not to be tried again.
+    /// Accepted records that were in quarantine, and not requeued, when the part was sealed.
     pub skipped: Places,
-    /// Of some of the records that the part fills a gap with, the events alone that it has.
+    /// Records of which the part holds only some events, and those events.
     pub lacked: LackedEvents,
 }
 
-/// Emits the accepted records of the part, as far as the content still has them.
+/// Emits those of the part's records that the content still has.
 pub(crate) fn rebuild(plan: Plan, rebuild: Rebuild) -> Reader<Offer, ()> {
     let room = plan.room.clone();
     Reader::new(&room, |supply, outlet| async move {
@@ -46,7 +46,7 @@ pub(crate) fn rebuild(plan: Plan, rebuild: Rebuild) -> Reader<Offer, ()> {
 }
 
 impl Pass<'_> {
-    /// Emits the known records of an advance.
+    /// Emits the records that the advance covers.
     async fn again(&mut self, advance: &Advance) -> Result<(), ReadingError> {
         self.source.prove().await?;
         let mut content = self.source.content().await?;

@@ -1,4 +1,4 @@
-//! Records that are, or were, in quarantine: which of them are tried again, and which are refused once more.
+//! Records that are or were in quarantine: which are tried again, and which are refused again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,32 +6,32 @@ use crate::delta::Places;
 use crate::event::EventId;
 use crate::family::Refusal;
 
-/// Of records by their places: the events alone that a sink lacks of them.
+/// Events that a sink lacks, by their record's place. The sink has the record's other events.
 pub(crate) type LackedEvents = BTreeMap<u64, BTreeSet<EventId>>;
 
 /// Accepted records of an object that are in quarantine.
 #[derive(Clone, Debug, Default)]
 pub struct QuarantinedPlaces {
-    /// Nobody has asked for them: no sink gets them, and one that passes them does not lack them.
+    /// Not requeued: no sink gets them, and a sink that passes them does not lack them.
     pub closed: Places,
-    /// They were requeued and refused again: no sink gets them, and one that passes them lacks them.
+    /// Requeued and refused again: no sink gets them, and a sink that passes them lacks them.
     pub withheld: Places,
-    /// They are tried again, and have an entry each.
+    /// Requeued, to be tried in this reading; each has a quarantine entry of its own.
     pub listed: BTreeSet<u64>,
-    /// They are tried again, and share an entry.
+    /// Requeued, to be tried in this reading; they share one quarantine entry.
     pub further: Places,
-    /// Of those that are tried again, those that some sink has had: their events were counted then.
+    /// Of `listed` and `further`, those that some sink has had: their events were counted then.
     pub delivered: Places,
 }
 
-/// Records that were tried again and cannot be decoded now either.
+/// Requeued records that cannot be decoded now either.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct RefusedAgain {
-    /// Those with an entry each by their places, and why.
+    /// The reasons by place, for records with an entry of their own.
     pub listed: BTreeMap<u64, String>,
-    /// How many of those that share an entry.
+    /// How many records of the shared entry.
     pub further: u64,
-    /// The ordinal of the first of these, and why.
+    /// The ordinal of the first record of the shared entry, and the reason.
     pub first_further: Option<(u64, String)>,
 }
 
@@ -52,7 +52,7 @@ impl QuarantinedPlaces {
 }
 
 impl RefusedAgain {
-    /// Notes the record at a place.
+    /// Notes that the record at `place` was refused again.
     pub(super) fn note(&mut self, quarantined: &QuarantinedPlaces, place: u64, ordinal: u64, refusal: &Refusal) {
         if quarantined.listed.contains(&place) {
             self.listed.insert(place, refusal.to_string());

@@ -5,7 +5,7 @@ use std::io;
 
 use crate::delta::table::ScratchTable;
 
-/// Room on disk for one reading. What is made there is new, unshared, and gone when it is dropped.
+/// Room on disk for one reading. Files and tables made here are new, not shared, and are removed when dropped.
 pub trait Scratch: Send + Sync {
     /// A nameless file.
     fn file(&self) -> io::Result<File>;

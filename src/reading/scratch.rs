@@ -1,4 +1,4 @@
-//! Records kept in scratch while they come in another order than they were accepted in.
+//! Records kept in scratch because the content has them in another order than they were accepted in.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
@@ -7,7 +7,7 @@ use crate::delta::RecordHash;
 use crate::reading::fan_out::Placed;
 use crate::records::Record;
 
-/// A nameless file of records, which are read back in the order of acceptance.
+/// A nameless file of records, to be read back in the order of acceptance.
 pub(super) struct Aside {
     file: BufWriter<File>,
     written: u64,
@@ -15,8 +15,8 @@ pub(super) struct Aside {
     places: Vec<(u64, u64)>,
 }
 
-/// Length of what stands before a record's bytes: hash, ordinal, offset, occurrence, length; how long it is where it is too
-/// long to have bytes, or 0; and whether it may be within another's value.
+/// Length of the head before a record's bytes: hash, ordinal, offset, occurrence, length, the line's length if it is
+/// too long to have bytes (else 0), and whether the record may be within another's value.
 const HEAD_BYTES: usize = 32 + 6 * 8;
 
 impl Aside {

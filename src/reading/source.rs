@@ -1,4 +1,4 @@
-//! One version of one object, from the beginning as often as it is needed.
+//! The content of one version, which can be read from its beginning several times.
 
 use std::io::{self, Read};
 
@@ -14,10 +14,10 @@ use crate::records::rows::{self, Rows, Unproved};
 use crate::records::{Framing, Role};
 use crate::room::Taken;
 
-/// An object up to this size is kept in memory during the reading, so that a second pass needs no second request.
+/// An object up to this size is kept in memory during the reading, so that a second pass needs no second download.
 const KEPT_BYTES_MAX: u64 = 4 << 20;
 
-/// The first bytes that tell how an object is compressed, or that it is Parquet.
+/// How many first bytes are enough to recognize a compression or Parquet.
 const BEGINNING_BYTES: usize = Compression::MAGIC_BYTES_MAX;
 
 /// The bytes of one version.
@@ -27,12 +27,12 @@ pub(super) struct Source {
     key: Box<str>,
     framing: Framing,
     limits: Limits,
-    /// Whether the body that was opened first has been used.
+    /// Whether the body that was open at the start has been read. A further pass must reopen it.
     is_used: bool,
-    /// The first bytes, once they were looked at.
+    /// The first bytes. `None` until they were asked for.
     beginning: Option<Vec<u8>>,
     kept: Option<Bytes>,
-    /// The memory of what is kept.
+    /// The memory lent for `kept`.
     taken: Option<Taken>,
 }
 
@@ -51,7 +51,7 @@ impl Source {
         }
     }
 
-    /// The bytes from the beginning.
+    /// The stored bytes from the beginning.
     async fn open(&mut self) -> BodyReader {
         if let Some(kept) = &self.kept {
             return BodyReader::Kept(kept.clone());
@@ -67,7 +67,7 @@ impl Source {
         BodyReader::Kept(kept)
     }
 
-    /// Whether the object is kept in memory: it is small, and there is room.
+    /// Whether the object is kept in memory: it is small, and the budget lends the memory.
     fn is_kept(&mut self) -> bool {
         if self.taken.is_none() && self.version.size_bytes <= KEPT_BYTES_MAX {
             self.taken = usize::try_from(self.version.size_bytes).ok().and_then(|size| self.supply.room.try_take(size));
@@ -75,7 +75,7 @@ impl Source {
         self.taken.is_some()
     }
 
-    /// The first few bytes, fewer where the object is shorter. To be called before anything is read.
+    /// The first few bytes, fewer if the object is shorter. Must be called before anything is read.
     async fn beginning(&mut self) -> &[u8] {
         if self.beginning.is_none() {
             self.beginning = Some(self.supply.peek(BEGINNING_BYTES).await);
@@ -83,7 +83,7 @@ impl Source {
         self.beginning.as_deref().unwrap_or_default()
     }
 
-    /// The bytes by range.
+    /// The stored bytes by range.
     async fn ranges(&mut self) -> RangeReader {
         if self.is_kept() {
             self.open().await;
@@ -91,8 +91,8 @@ impl Source {
         RangeReader { supply: self.supply.clone(), size_bytes: self.version.size_bytes, kept: self.kept.clone() }
     }
 
-    /// Inflates a compressed object once without keeping anything, so that nothing of a damaged one is delivered. Returns
-    /// whether other bytes follow the compressed ones.
+    /// Inflates a compressed object once and discards the result, so that nothing of a damaged object is delivered.
+    /// Returns whether other bytes follow the compressed ones.
     pub(super) async fn prove(&mut self) -> Result<bool, ReadingError> {
         if Compression::of(self.beginning().await) == Compression::None {
             return Ok(false);
@@ -127,7 +127,7 @@ impl Source {
         self.framing.role(holds_rows)
     }
 
-    /// Whether the object is a Parquet file that is read by its rows.
+    /// Whether the object is read as Parquet rows.
     async fn holds_rows(&mut self) -> bool {
         let is_called_so = self.key.clone();
         self.reads_rows() && rows::are_in(&is_called_so, self.beginning().await)
@@ -139,7 +139,7 @@ impl Source {
     }
 }
 
-/// An object's content, in lines. Counts the bytes that are read of it.
+/// An object's content as lines. Every byte read is counted in the supply.
 pub(super) struct Content {
     lines: ContentLines,
     supply: Supply,

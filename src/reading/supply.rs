@@ -1,4 +1,4 @@
-//! What a reading asks for and what it was given: the only thing that it shares with its driver.
+//! A reading's requests and their answers: the only state that it shares with its driver.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -16,17 +16,18 @@ use crate::records::lines::LinesError;
 use crate::records::rows::{Ranges, RowsError};
 use crate::room::Room;
 
-/// A range up to this length is kept, since it may be read again: a footer is read once more from its beginning when the
+/// Ranges up to this length are kept, since they may be read again: a footer is read again from its beginning once the
 /// rest of it has come.
 const KEPT_RANGE_BYTES_MAX: usize = 1 << 20;
 
 /// How many ranges are kept.
 const KEPT_RANGES_MAX: usize = 3;
 
-/// The driver takes what is emitted once it has so many bytes. Each turn of its costs about ten futex calls.
+/// The reading returns control to its driver after emitting this many bytes. Each such turn costs about ten futex
+/// calls.
 const OUT_BYTES: usize = 3 << 19;
 
-/// The reading asks and awaits; its driver answers. Cheap to clone.
+/// Connects a reading, which asks and awaits, with its driver, which answers. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Supply {
     state: Arc<Mutex<State>>,
@@ -39,27 +40,27 @@ struct State {
     need: Option<Need>,
     answer: Option<Input>,
     body: Body,
-    /// A range that a reader had no bytes of, and the ranges that came.
+    /// The range that a [`RangeReader`] needs next, and the ranges that have come.
     wanted: Option<(u64, usize)>,
     ranges: VecDeque<(u64, Bytes)>,
-    /// Outputs that take nothing more.
+    /// Outputs that the driver has ended and the reading has not noticed yet.
     without: Vec<usize>,
     is_stopped: bool,
-    /// Bytes emitted and not taken.
+    /// Bytes emitted since the driver last took everything.
     out_bytes: usize,
     so_far: SoFar,
 }
 
-/// What a reading came to so far.
+/// The counts of a reading so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct SoFar {
-    /// Bytes of content, however often they were read.
+    /// Bytes of content, counted once more each time they are read.
     pub content_bytes: u64,
     /// As of the last part.
     pub counts: Counts,
 }
 
-/// The bytes of the open body that have come and are not read yet.
+/// Bytes of the open body that have come and are not read yet.
 #[derive(Default)]
 struct Body {
     chunks: VecDeque<Bytes>,
@@ -75,7 +76,7 @@ impl Supply {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what the driver gives: an answer, or a change that was not asked for.
+    /// Takes an input from the driver: an answer, or a notice that was not asked for.
     pub(super) fn give(&self, input: Input) {
         let mut state = self.state();
         match input {
@@ -85,12 +86,12 @@ impl Supply {
         }
     }
 
-    /// The open request, if there is one.
+    /// The open request. `None` if the reading waits only for its items to be taken.
     pub(super) fn need(&self) -> Option<Need> {
         self.state().need.clone()
     }
 
-    /// All that was emitted has been taken.
+    /// Notes that the driver has taken everything emitted.
     pub(super) fn count_anew(&self) {
         self.state().out_bytes = 0;
     }
@@ -148,7 +149,7 @@ impl Supply {
         }
     }
 
-    /// Awaits what a reader had none of: memory, a range, or more of the body.
+    /// Awaits what the last `WouldBlock` was about: memory, a range, or more of the body.
     async fn feed(&self) {
         if let Some(bytes) = self.room.wanted() {
             while !matches!(self.ask(Some(Need::Room(bytes))).await, Input::Room) {}
@@ -184,7 +185,7 @@ impl Supply {
         }
     }
 
-    /// Calls `what` again and again until it had all the bytes that it needs.
+    /// Calls `what` until it does not fail for want of bytes, and awaits bytes in between.
     pub(super) async fn fed<T, E: Starved>(&self, mut what: impl FnMut() -> Result<T, E>) -> Result<T, E> {
         loop {
             match what() {
@@ -194,7 +195,7 @@ impl Supply {
         }
     }
 
-    /// The body's first bytes, which stay unread; fewer than `count` only where it has no more.
+    /// The body's first bytes, which stay unread. Fewer than `count` only if the body is shorter.
     pub(super) async fn peek(&self, count: usize) -> Vec<u8> {
         loop {
             {
@@ -208,7 +209,7 @@ impl Supply {
         }
     }
 
-    /// The whole body. Its caller bounds the length.
+    /// The whole body. The caller must have checked the object's size.
     pub(super) async fn whole(&self) -> Bytes {
         while !self.state().body.has_ended {
             self.more().await;
@@ -222,17 +223,17 @@ impl Supply {
         whole.freeze()
     }
 
-    /// The outputs that take nothing more, since the last call.
+    /// The outputs that the driver has ended since the last call.
     pub(super) fn without(&self) -> Vec<usize> {
         std::mem::take(&mut self.state().without)
     }
 
-    /// Whether the reading is to end.
+    /// Whether the driver has stopped the reading.
     pub(super) fn is_stopped(&self) -> bool {
         self.state().is_stopped
     }
 
-    /// Whether the reading is to end, and waits for an answer.
+    /// Whether the reading was stopped while it waits for an answer.
     pub(super) fn ends_waiting(&self) -> bool {
         let state = self.state();
         state.is_stopped && state.need.is_some()
@@ -250,7 +251,7 @@ impl Supply {
     fn range(&self, start: u64, length: usize) -> io::Result<Bytes> {
         let mut state = self.state();
         let Some(at) = state.ranges.iter().position(|(from, bytes)| *from == start && bytes.len() == length) else {
-            // A driver that answered with another range will not give this one either.
+            // The driver gave a range of another length here. It would do so again if asked again.
             if state.ranges.iter().any(|(from, _)| *from == start) {
                 state.ranges.retain(|(from, _)| *from != start);
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -265,7 +266,7 @@ impl Supply {
     }
 }
 
-/// An error that may mean only that there are no bytes yet.
+/// An error that may mean only that bytes have not come yet.
 pub(super) trait Starved {
     fn is_starved(&self) -> bool;
 }
@@ -296,7 +297,7 @@ impl Starved for RowsError {
 
 /// A body as a reader. It returns [`WouldBlock`](io::ErrorKind::WouldBlock) where it has no bytes yet.
 pub(super) enum BodyReader {
-    /// All of it is here.
+    /// The whole body in memory.
     Kept(Bytes),
     Open {
         supply: Supply,
@@ -318,14 +319,14 @@ impl Read for BodyReader {
         let count = into.len().min(chunk.len());
         chunk.copy_to_slice(&mut into[..count]);
         if chunk.is_empty() {
-            // Whoever brought it may use its memory again.
+            // Release the chunk, so that its memory can be used again.
             *chunk = Bytes::new();
         }
         Ok(count)
     }
 }
 
-/// The bytes of one version by range. It returns `WouldBlock` likewise.
+/// The bytes of one version by range. It returns [`WouldBlock`](io::ErrorKind::WouldBlock) while a range has not come.
 pub(super) struct RangeReader {
     pub(super) supply: Supply,
     pub(super) size_bytes: u64,
