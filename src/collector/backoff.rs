@@ -7,7 +7,7 @@ use crate::collector::random::Random;
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Full jitter over an exponential: between half and all of 0.5 s, 1 s, 2 s, ... up to the limit.
+/// Exponential backoff with jitter: between half and all of 0.5 s, 1 s, 2 s, ... up to the limit.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     attempts: u32,

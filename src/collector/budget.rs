@@ -1,4 +1,4 @@
-//! The memory that readings may take beyond their base: one budget for all of them.
+//! The memory budget: what all readings together may take beyond their bases.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 use crate::batch::Buffers;
 use crate::room::Lender;
 
-/// The budget. The oldest reading is always granted what it waits for, so that one of them goes on whatever the others hold;
-/// what it takes beyond the budget is bounded by what one reading can take. Cheap to clone.
+/// The memory budget. The oldest reading is always granted the memory that it waits for, so that some reading always
+/// goes on. The excess over the budget is bounded by what one reading can take. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Budget {
     shared: Arc<Shared>,
@@ -19,7 +19,7 @@ pub(super) struct Budget {
 struct Shared(Mutex<State>);
 
 struct State {
-    /// Less than nothing while the oldest reading has more than there is.
+    /// Negative while the oldest reading has taken more than the budget.
     free_bytes: i128,
     /// The readings, from the oldest to the youngest.
     loans: BTreeMap<u64, Account>,
@@ -37,7 +37,7 @@ struct Waiting {
     granted: oneshot::Sender<()>,
 }
 
-/// What one reading has of the budget; given back when the last clone is dropped.
+/// One reading's account with the budget. Its memory is given back when the last clone is dropped.
 #[derive(Clone)]
 pub(super) struct Loan(Arc<Borrower>);
 
@@ -47,13 +47,13 @@ struct Borrower {
 }
 
 impl Budget {
-    /// So many bytes for all readings.
+    /// A budget of `bytes` for all readings.
     pub(super) fn new(bytes: usize) -> Self {
         let state = State { free_bytes: bytes as i128, loans: BTreeMap::new(), begun: 0 };
         Self { shared: Arc::new(Shared(Mutex::new(state))), buffers: Buffers::default() }
     }
 
-    /// For a reading that begins now.
+    /// The account of a reading that begins now.
     pub(super) fn begin(&self) -> Loan {
         let mut state = self.shared.state();
         let number = state.begun;
@@ -64,7 +64,7 @@ impl Budget {
 }
 
 impl Loan {
-    /// Returns once so many bytes more are lent. Younger readings do not go before.
+    /// Returns once `bytes` more are lent. No younger reading is lent memory in the meantime.
     pub(super) async fn wait(&self, bytes: usize) {
         let (granted, answer) = oneshot::channel();
         {
@@ -74,7 +74,7 @@ impl Loan {
             }
             state.grant();
         }
-        // The account is there as long as this is.
+        // The sender stays in the account, which lives as long as `self`: the answer comes.
         let _ = answer.await;
     }
 }
@@ -117,7 +117,7 @@ impl State {
         }
     }
 
-    /// Grants what the oldest waits for, and then what others wait for, by age, as far as it is free.
+    /// Grants the oldest reading's request in any case, then the others' by age while enough is free.
     fn grant(&mut self) {
         let numbers: Vec<u64> = self.loans.keys().copied().collect();
         for (at, number) in numbers.into_iter().enumerate() {
@@ -130,7 +130,7 @@ impl State {
                 continue;
             };
             self.lend(number, waiting.bytes);
-            // A reading that does not wait any more gives it back with its loan.
+            // A reading that has stopped waiting gives the memory back when its loan is dropped.
             let _ = waiting.granted.send(());
         }
     }
@@ -167,7 +167,7 @@ mod tests {
         for number in 0..40 {
             let loan = budget.begin();
             readings.spawn(async move {
-                // Each takes more and more without giving any back, some more than there is.
+                // Each takes more and more and gives nothing back. Some need more than the budget.
                 for step in 1..=5 {
                     let bytes = 100 * step * (1 + number % 3);
                     if !loan.lend(bytes) {
@@ -227,7 +227,7 @@ mod tests {
         first.wait(500).await;
         assert_eq!(budget.free_bytes(), -480);
         drop(first);
-        // The second is the oldest now. The third has not come back to ask, and is granted what it asked for.
+        // The second is the oldest now. The third's wait was dropped, and it is granted what it asked for.
         second.wait(70).await;
         assert_eq!(budget.free_bytes(), -50);
         drop(second);

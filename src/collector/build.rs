@@ -1,4 +1,4 @@
-//! Builds the parts that run from the configuration.
+//! Builds the running parts from the configuration.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ pub(super) async fn world(config: &Config) -> Result<World<SqsQueue>, Error> {
     })
 }
 
-/// The lanes of a sink: as many as are configured, once nothing is sealed under another number.
+/// The lanes of a sink: as many as are configured, unless batches are still sealed under another number of lanes.
 async fn sink(
     config: &Config,
     name: &str,
@@ -78,7 +78,7 @@ async fn sink(
     open_lanes(config, name, table, lanes, identities).await
 }
 
-/// So many lanes of a sink by itself.
+/// Opens `lanes` lanes of a sink, with identities of their own.
 pub(super) async fn lanes(
     config: &Config,
     name: &str,
@@ -115,7 +115,7 @@ fn open_store(config: &Config) -> Result<Store, OpenError> {
 struct Identities(BTreeMap<(String, Option<String>), Identity>);
 
 impl Identities {
-    /// The identity of this name for this region; no name is the default chain.
+    /// The identity of this name for this region. Without a name: the AWS SDK's default chain.
     async fn get(&mut self, config: &Config, name: Option<&str>, region: Option<&str>) -> Result<Identity, Error> {
         let key = (name.unwrap_or("default").to_owned(), region.map(str::to_owned));
         if let Some(identity) = self.0.get(&key) {
@@ -209,7 +209,7 @@ async fn place(config: &Config, table: &feed::Config, identities: &mut Identitie
     Ok(Place::S3(S3Objects::new(S3Client::open(&access, &identity)?)))
 }
 
-/// What a feed's bucket is called: by its configuration, by notifications, and behind its access points.
+/// The names of a feed's bucket: in its configuration, in notifications, and behind its access points.
 struct Names {
     bucket: Arc<str>,
     buckets: Vec<Arc<str>>,
@@ -228,7 +228,7 @@ fn names(table: &feed::Config, place: &Place) -> Names {
     Names { bucket, buckets, behind }
 }
 
-/// The queues that feeds name, each once. A feed names one by URL, by its table, or by its name in SQS.
+/// The queues that feeds name, each once. A feed names a queue by URL, by its `[queue]` table, or by its name in SQS.
 pub(super) fn queues(config: &Config) -> BTreeMap<String, queue::Config> {
     let mut queues = BTreeMap::new();
     for table in config.feed.values() {
@@ -242,7 +242,8 @@ pub(super) fn queues(config: &Config) -> BTreeMap<String, queue::Config> {
 /// How many in-flight messages each feed may have before they keep the other feeds of its queue from receiving.
 pub(super) fn message_shares(config: &Config) -> PerFeed<usize> {
     let queues = queues(config);
-    // What waits beyond its share must leave the queue before its feed may request no more reads.
+    // At most half of what may wait: objects then go to the backlog before the limit on waiting read requests is
+    // reached.
     let share_max = waiting_share(config) / 2;
     let share = |feed: &feed::Config| {
         let alike = config.feed.values().filter(|other| feed.queue.is_some() && other.queue == feed.queue).count();
@@ -257,7 +258,8 @@ pub(super) fn waiting_share(config: &Config) -> usize {
     requests::waiting_share(config.feed.len(), config.limits.objects_at_once)
 }
 
-/// A queue without a table is read as the feed's bucket is: by the same identity, in the same region.
+/// The configuration of a queue without a table: it is read like the feed's bucket, by the same identity in the same
+/// region.
 fn unnamed(queue: &str, table: &feed::Config) -> queue::Config {
     let is_url = queue.contains("://");
     queue::Config {

@@ -1,22 +1,22 @@
-//! Where work is done that keeps a processor busy.
+//! Where CPU-bound work runs.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Where steps of a reading, and decoders, run.
+/// Where a reading's steps, and decoders, run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Compute {
-    /// On the runtime's threads for blocking work, so that its own go on.
+    /// On the runtime's blocking threads, so that its async threads are not held up.
     OnThreads,
-    /// At once, where they are asked for: what comes of them depends on no thread.
+    /// At once, in the calling task: the outcome depends on no other thread.
     InPlace,
 }
 
 impl Compute {
-    /// Runs the work; nothing where it panics.
+    /// Runs the work. `None` if it panics.
     pub(super) async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         match self {
             Self::OnThreads => tokio::task::spawn_blocking(work).await.ok(),
-            // What a panic leaves behind is dropped with the work.
+            // Nothing that a panic left half done is used afterwards: it is dropped with the work.
             Self::InPlace => catch_unwind(AssertUnwindSafe(work)).ok(),
         }
     }

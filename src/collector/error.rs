@@ -26,10 +26,10 @@ pub enum Error {
     Sink { name: String, source: sink::OpenError },
     #[error("cannot listen at admin.listen = \"{address}\": {source}")]
     Admin { address: String, source: std::io::Error },
-    /// With `--once`: something could not be read or delivered.
+    /// With `--once`: something was left unread or undelivered.
     #[error("not everything was done: {0}")]
     Unfinished(String),
-    /// A task panicked: a fault of the program's own. What was not committed comes again.
+    /// A task panicked: a bug in this program. Whatever was not committed is read again.
     #[error("a task ended in a panic: {0}")]
     Panic(String),
 }

@@ -1,4 +1,4 @@
-//! The feeds as they run: where each reads, which objects are its, which sinks it goes to.
+//! The feeds as they run: where each reads, which objects belong to it, and its sinks.
 
 use std::collections::BTreeMap;
 use std::ops::Index;
@@ -27,34 +27,34 @@ pub(super) struct Feed {
     pub place: Place,
     /// Its bucket (or directory) as the configuration names it.
     pub bucket: Arc<str>,
-    /// What the bucket of its objects may be called in notifications.
+    /// The names that notifications may use for its bucket.
     pub buckets: Vec<Arc<str>>,
-    /// From an access point to the bucket that is read through it.
+    /// By access point: the bucket that is read through it.
     pub behind: BTreeMap<String, Arc<str>>,
     pub prefixes: Vec<String>,
     pub keys: GlobSet,
-    /// What `keys` was made of.
+    /// The globs that `keys` was compiled from.
     pub globs: Vec<String>,
-    /// Keys in its bucket that are ignored on purpose, also outside of its prefixes.
+    /// Keys in its bucket that are ignored on purpose, outside of its prefixes too.
     pub ignore: GlobSet,
     pub scope: IdentityScope,
     pub settings: Settings,
     pub budget: RecordBudget,
     pub redaction: Option<Redaction>,
-    /// The addresses of its records' users, where the feed is to add them.
+    /// The e-mail addresses of users, if the feed is configured to add them.
     pub users: Option<Arc<UserDirectory>>,
     /// The feed's sinks, and their names.
     pub sinks: Vec<SinkId>,
     pub sink_names: Vec<Arc<str>>,
-    /// Each encoding that its sinks need once, and which of them each sink takes.
+    /// The distinct encoders that its sinks need, and which of them each of `sinks` uses.
     pub encoders: Vec<Encoder>,
     pub encoder_of: Vec<EncoderId>,
-    /// Whether an object that gave no record was reported.
+    /// Whether an object without any record was logged already.
     pub reported_no_record: AtomicBool,
 }
 
 impl Feed {
-    /// Whether the feed's filters let a key through.
+    /// Whether the key passes the feed's filters.
     pub(super) fn wants(&self, key: &str) -> bool {
         self.keys.is_match(key) && !self.ignore.is_match(key)
     }
@@ -69,26 +69,26 @@ impl Feed {
         self.buckets.iter().any(|its| **its == *bucket)
     }
 
-    /// Which of the feed's encoders makes the bytes for a sink.
+    /// The index of the encoder that makes a sink's bytes. `None` if the feed has no such sink.
     pub(super) fn encoder_at(&self, sink: SinkId) -> Option<EncoderId> {
         let at = self.sinks.iter().position(|&its| its == sink)?;
         Some(self.encoder_of[at])
     }
 
-    /// What makes the bytes for a sink.
+    /// The encoder that makes a sink's bytes. `None` if the feed has no such sink.
     pub(super) fn encoder(&self, sink: SinkId) -> Option<Encoder> {
         self.encoder_at(sink).map(|at| self.encoders[at.0].clone())
     }
 
-    /// What the metrics call the object's partition: the key's segments of the form `name=value`, but for those that
-    /// name a time, which would be a new series every day.
+    /// The object's partition, as metrics label it: the key's segments of the form `name=value`, without those that
+    /// name a time, which would make a new series every day.
     pub(super) fn partition(&self, object: &ObjectId) -> String {
         let lasting = |segment: &&str| segment.split_once('=').is_some_and(|(name, _)| !TIMES.contains(&name));
         let segments: Vec<&str> = object.key.split('/').filter(lasting).collect();
         segments.join("/")
     }
 
-    /// The object under the name that the feed knows its bucket by, so that one object has one checkpoint.
+    /// The object under its bucket's configured name, so that each object has one checkpoint.
     pub(super) fn canonical(&self, object: ObjectId) -> ObjectId {
         match self.behind.get(&*object.bucket) {
             Some(bucket) => ObjectId { bucket: Arc::clone(bucket), key: object.key },
@@ -114,7 +114,7 @@ impl Contexts for Feed {
 /// Compiles a feed's key filters.
 ///
 /// # Errors
-/// Names the glob that is none.
+/// Names the glob that is not valid.
 pub(super) fn filters(globs: &[String]) -> Result<GlobSet, globset::Error> {
     let mut set = GlobSetBuilder::new();
     for glob in globs {
@@ -127,9 +127,10 @@ pub(super) fn filters(globs: &[String]) -> Result<GlobSet, globset::Error> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Route {
     Feed(FeedId),
-    /// To no feed: a feed of its bucket ignores it on purpose.
+    /// No feed: a feed of its bucket ignores it on purpose.
     Ignored,
-    /// To no feed, for this reason. `nearest` is the feed of its bucket that comes nearest, if there is one.
+    /// No feed, for this reason. `nearest` is the feed of its bucket whose prefixes match most of the key, if its
+    /// bucket has a feed.
     Nobody {
         why: NoFeed,
         nearest: Option<FeedId>,
@@ -168,7 +169,7 @@ impl Feeds {
         }
     }
 
-    /// What is kept of an object that goes to nobody.
+    /// What is stored of an object that matches no feed.
     pub(super) fn unrouted(
         &self,
         object: ObjectId,
@@ -180,13 +181,13 @@ impl Feeds {
         Unrouted { object, queue: Arc::clone(queue), feed, why }
     }
 
-    /// The feed whose place an object lies in, wanted or not.
+    /// The feed whose bucket and prefixes cover the object, whether or not its filters want the key.
     pub(super) fn position(&self, object: &ObjectId) -> Option<FeedId> {
         self.0.iter().position(|feed| feed.covers(object)).map(FeedId)
     }
 }
 
-/// How many bytes two texts have in common from their beginning.
+/// Length of the common prefix of two texts, in bytes.
 fn alike(one: &str, other: &str) -> usize {
     one.bytes().zip(other.bytes()).take_while(|(one, other)| one == other).count()
 }
@@ -202,7 +203,7 @@ mod tests {
 
     async fn feed(name: &str, bucket: &str, prefixes: &[&str], keys: &[&str], ignore: &[&str]) -> Arc<Feed> {
         let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
-        // Where it would read does not matter here.
+        // The tests read nothing, so any place will do.
         let place = Place::Directory(DirectoryObjects::new(
             Directory::open("/".as_ref(), Duration::from_secs(60)).await.unwrap(),
         ));
@@ -247,7 +248,7 @@ mod tests {
             ("logs", "audit/a/_1.txt", Route::Ignored),
             ("logs", "audit/b/_1.json", Route::Feed(FeedId(1))),
             ("logs", "trash/1.json", Route::Ignored),
-            // The one whose prefix has most in common with the key; the first, where none has more.
+            // The nearest feed has the prefix with most in common with the key. Of equals, the first.
             ("logs", "audit/bb/1.json", nobody(NoFeed::Prefix, Some(FeedId(1)))),
             ("logs", "audit/c/1.json", nobody(NoFeed::Prefix, Some(FeedId(0)))),
             ("logs", "older/1.json", nobody(NoFeed::Prefix, Some(FeedId(1)))),

@@ -1,17 +1,17 @@
-//! Positions among feeds, sinks and a feed's encoders, as types of their own, so that none is taken for another.
+//! Indices of feeds, sinks and a feed's encoders, as types of their own, so that none is taken for another.
 
 use std::marker::PhantomData;
 use std::ops::{Index, IndexMut};
 
-/// A feed's position among all.
+/// A feed's index, in the configuration's order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) struct FeedId(pub(super) usize);
 
-/// A sink's position among all.
+/// A sink's index, in the configuration's order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) struct SinkId(pub(super) usize);
 
-/// An encoder's position among its feed's.
+/// An encoder's index among those of its feed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub(super) struct EncoderId(pub(super) usize);
 
@@ -27,7 +27,7 @@ impl From<SinkId> for usize {
     }
 }
 
-/// One of something for each feed, or each sink.
+/// One `T` for each feed, or for each sink.
 #[derive(Debug)]
 pub(super) struct Per<I, T>(Vec<T>, PhantomData<I>);
 

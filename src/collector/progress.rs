@@ -13,7 +13,7 @@ pub(super) struct Progress {
     put_off: Notify,
 }
 
-/// The job is put off: its bytes come too slowly.
+/// The job must end, since its bytes come too slowly.
 #[derive(Debug)]
 pub(super) struct PutOff;
 

@@ -23,15 +23,16 @@ use crate::reading::{Input, Limits, Need, Plan, Reader, ReadingError, Scratch, S
 use crate::room::Room;
 use crate::telemetry::metrics::Metrics;
 
-/// A step gets so many bytes of the body, or what has come within so long.
+/// A step gets this many bytes of the body, or what comes within this time after the first bytes.
 const GATHERED_BYTES: usize = 1 << 20;
 const GATHERED_FOR: Duration = Duration::from_millis(5);
 
-/// A part is cut when it has so many bytes or records. An event beyond that fits its buffer, unless it is a long one.
+/// A part is cut once it holds this many bytes or records. The last event may exceed this, and still fits the buffer
+/// unless it is very long.
 const PART_BYTES: usize = BUFFER_BYTES - (48 << 10);
 const PART_RECORDS: u64 = 8192;
 
-/// What is to be read, and by whom.
+/// What to read, and what the reading works with.
 pub(super) struct Setup<'a> {
     pub feed: Arc<Feed>,
     pub object: ObjectId,
@@ -42,13 +43,13 @@ pub(super) struct Setup<'a> {
     pub budget: &'a Budget,
     pub limits: Limits,
     pub metrics: &'a Arc<Metrics>,
-    /// Tells of every step, and of the bytes that come.
+    /// Updated with every step, and with the bytes that come.
     pub progress: Arc<Progress>,
-    /// Stops the reading early, where that is of use.
+    /// The stop request, if it may end the reading early.
     pub shutdown: Option<Shutdown>,
 }
 
-/// A reading that emits `I` and ends in `T`, and the version that it reads.
+/// A reading that emits items `I` and ends with a `T`, and the version that it reads.
 pub(super) struct Pump<I, T> {
     feed: Arc<Feed>,
     object: ObjectId,
@@ -64,7 +65,7 @@ pub(super) struct Pump<I, T> {
     need: Option<Need>,
     inputs: Vec<Input>,
     metrics: Arc<Metrics>,
-    /// What is counted of it.
+    /// The part of the reading's counts that is in the metrics already.
     counted: SoFar,
 }
 
@@ -102,10 +103,10 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
         }
     }
 
-    /// Goes on until something is emitted, which is appended to `out`, or until the end, which is returned.
+    /// Goes on until items are emitted, which are appended to `out`, or to the end, whose result is returned.
     ///
     /// # Errors
-    /// The version cannot be read, now or ever; the reading is over.
+    /// The version cannot be read, now or ever. The reading must not be used any more.
     pub(super) async fn next(&mut self, out: &mut Vec<I>) -> Result<Option<T>, JobError> {
         loop {
             let input = match self.need.take() {
@@ -129,7 +130,7 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
         }
     }
 
-    /// This output takes nothing more.
+    /// Has the reading emit nothing more to this output.
     pub(super) fn without(&mut self, output: usize) {
         self.inputs.push(Input::WithoutSink(output));
     }
@@ -143,7 +144,7 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
             let mut step = Step::Emit;
             for input in inputs.into_iter().chain([input]) {
                 step = reader.step(input, &mut got);
-                // One may end it, such as the stop.
+                // Some inputs end the reading, such as the stop.
                 if matches!(step, Step::Done(_)) {
                     break;
                 }
@@ -161,7 +162,7 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
         self.shutdown.as_ref().is_some_and(Shutdown::is_requested)
     }
 
-    /// The answer, or the stop if that comes first. What is waited for then is not worth the stop's time.
+    /// The answer, or the stop if that comes first: a shutdown does not wait for it.
     async fn answer_or_stop(&mut self, need: Need) -> Result<Input, JobError> {
         let Some(shutdown) = self.shutdown.clone() else { return self.answer(need).await };
         tokio::select! {
@@ -239,7 +240,7 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
         self.progress.received(bytes);
     }
 
-    /// Counts what the reading came to since the last step.
+    /// Adds to the metrics what the reading counted since the last step.
     fn count(&mut self, so_far: SoFar) {
         let SoFar { content_bytes, counts } = so_far;
         let before = std::mem::replace(&mut self.counted, so_far);
@@ -265,7 +266,7 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
     }
 }
 
-/// The error of an object whose bytes come too slowly: others wait for its job.
+/// The error for an object whose bytes come too slowly while other objects wait for its job.
 fn too_slow(object: &ObjectId) -> ReadError {
     let reason = "its bytes come more slowly than limits.read_rate_min".to_owned();
     ReadError::Unavailable { object: object.clone(), kind: FaultKind::Timeout, reason }

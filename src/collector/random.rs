@@ -1,4 +1,4 @@
-//! Random numbers, so that no two processes wait alike.
+//! Random numbers, so that two processes do not wait equally long.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Random(Arc<Mutex<fastrand::Rng>>);
 
 impl Random {
-    /// Another sequence in every process.
+    /// A different sequence in every process.
     pub fn system() -> Self {
         Self(Arc::new(Mutex::new(fastrand::Rng::new())))
     }

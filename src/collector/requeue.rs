@@ -1,4 +1,5 @@
-//! Takes up requeue requests: what is to be tried again is read as if it had just been written.
+//! Takes up requeue requests: a requeued object or record is read as if it had just been written, a requeued message is
+//! parsed again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::notification::parse::{Notice, Written, parse};
 use crate::notification::{ObjectChange, ObjectId};
 use crate::telemetry::metrics::Metrics;
 
-/// How often the store is asked for requests.
+/// How often the store is asked for new requests.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// How often open requests are taken up again, since some may have failed.
@@ -36,11 +37,11 @@ pub(super) struct Requeues {
     pub metrics: Arc<Metrics>,
     pub reporter: Reporter,
     pub read_requests: ReadRequests,
-    /// Whose messages are taken, by the name of the queue.
+    /// The SNS topics whose messages each queue accepts, by the queue's name.
     pub topics: BTreeMap<Arc<str>, Option<Vec<String>>>,
-    /// How many names of objects that no feed takes are kept.
+    /// How many names of objects that match no feed are kept.
     pub unrouted_max: u64,
-    /// Take up what is asked for now, and no more.
+    /// Take up the requests there are, and end.
     pub once: bool,
 }
 
@@ -117,8 +118,8 @@ impl Requeues {
         Ok(true)
     }
 
-    /// Parses a message again. The objects that it names replace it in quarantine until they are read, so that none is
-    /// lost.
+    /// Parses a message again. In quarantine, the objects that it names replace the message until they are read, so
+    /// that none is lost.
     async fn parse_again(&self, id: u64, queue: &Arc<str>) -> Result<(), StoreError> {
         let body = self.quarantine.quarantined_body(id).await?.and_then(|body| inflated(&body, POISON_BYTES_MAX).ok());
         let body = String::from_utf8(body.unwrap_or_default()).unwrap_or_default();

@@ -22,22 +22,22 @@ use crate::object::Place;
 use crate::telemetry::health::{Activity, Failure, Part, PartKind, Patience};
 use crate::telemetry::metrics::Metrics;
 
-/// How many files of a directory make a page.
+/// How many files of a directory are looked at together.
 const PAGE_MAX: usize = 1000;
 
-/// The positions of so many objects are read from the store at once.
+/// How many objects' positions are read from the store at once.
 const CONSIDERED_AT_ONCE: usize = 64;
 
-/// How long it takes until a new directory is watched.
+/// How long the watcher may take to watch a new directory. A scan before that could miss files in it.
 const WATCH_DELAY: Duration = Duration::from_millis(100);
 
-/// How often a page is asked for again.
+/// How often a failed page of a listing is requested again.
 const PAGE_ATTEMPTS_MAX: u32 = 5;
 
 /// One feed's scans.
 pub(super) struct Scanner {
     pub feed: Arc<Feed>,
-    /// The feed's position among all.
+    /// The feed's index.
     pub position: FeedId,
     pub store: Store,
     pub clock: Clock,
@@ -47,9 +47,9 @@ pub(super) struct Scanner {
     pub read_requests: ReadRequests,
     pub at_start: bool,
     pub every: Option<Duration>,
-    /// How long a file system may take to be watched before the first scan begins.
+    /// How long the first scan waits for the watch to begin.
     pub watch_patience: Duration,
-    /// One scan, and no more.
+    /// Scan once, and end.
     pub once: bool,
 }
 
@@ -62,7 +62,7 @@ pub enum ScannerError {
     Scan(#[from] ScanError),
 }
 
-/// What a scan came to.
+/// Counts of one scan.
 #[derive(Default)]
 struct Counts {
     seen: u64,
@@ -73,7 +73,8 @@ struct Counts {
 }
 
 impl Scanner {
-    /// Scans as told. Whatever it was about is found again by the next scan: it may be stopped at any time.
+    /// Scans at start, on the timer and on changes, as configured. Safe to stop at any time: the next scan finds
+    /// whatever this one missed.
     pub(super) async fn run(self) -> Result<(), ScannerError> {
         let mut watch = match &self.feed.place {
             Place::Directory(place) if !self.once => {
@@ -146,7 +147,8 @@ impl Scanner {
         }
     }
 
-    /// Requests a read of what is at the path. Returns whether the file system answers; the scan that follows tells why not.
+    /// Requests a read of the object at the path. Returns false if the file system gives an error: the scan that
+    /// follows reports it.
     async fn look_at(&self, path: &Path) -> Result<bool, ScannerError> {
         let Place::Directory(place) = &self.feed.place else { return Ok(true) };
         match place.directory().find(path).await {
@@ -195,7 +197,7 @@ impl Scanner {
         whole.into_iter().chain(self.feed.prefixes.iter().map(String::as_str))
     }
 
-    /// Goes through a listing.
+    /// Considers every page of a listing.
     async fn list(&self, mut listing: Listing, horizon: Option<i64>, counts: &mut Counts) -> Result<(), ScannerError> {
         let mut backoff = Backoff::new(&self.random);
         loop {
@@ -217,7 +219,7 @@ impl Scanner {
         }
     }
 
-    /// A page of the listing is asked for again, after as many attempts before this one.
+    /// Reports that a page of the listing failed and is requested again. `attempts` is how often it was before.
     fn page_failed(&self, error: &ScanError, attempts: u32) {
         if attempts > 0 {
             self.failed(error);
@@ -265,7 +267,7 @@ impl Scanner {
         Ok(())
     }
 
-    /// Requests a read of each object of which not every sink has had this version.
+    /// Requests a read of each object whose version some sink has not had.
     async fn consider(
         &self,
         changes: Vec<ObjectChange>,
@@ -276,7 +278,7 @@ impl Scanner {
         let positions = self.store.positions.positions(&objects, &self.feed.sink_names).await?;
         for (change, position) in changes.into_iter().zip(positions) {
             let is_of_another = position.is_of_another(self.feed.family.name);
-            // What is in its feed's backlog is tried from there.
+            // The dispatcher retries objects in the feed's backlog.
             if position.is_unread || !is_of_another && is_known(&change, &position) {
                 continue;
             }
@@ -292,11 +294,11 @@ impl Scanner {
     }
 }
 
-/// Whether every sink has had the version that was found, or it is quarantined as unreadable.
+/// Whether every sink has had the version found, or it is quarantined as unreadable.
 fn is_known(change: &ObjectChange, position: &ObjectPosition) -> bool {
     let Some(etag) = &change.etag else { return false };
     match &position.unreadable {
-        // A restored object has the tag that it had before.
+        // Restoring an archived object does not change its entity tag.
         Some(version) => version.etag == *etag && (!version.is_archived || change.is_archived),
         None => position.etag.as_ref() == Some(etag) && position.is_settled(),
     }

@@ -1,4 +1,4 @@
-//! What every job works with.
+//! The shared parts that every job works with.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,10 +23,10 @@ use crate::reading::Scratch;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 
-/// A job waits no longer for a best-effort sink: for a batch of its own and the sink's answer.
+/// The longest that a job waits for a best-effort sink: enough for one batch and the sink's answer.
 const BEST_EFFORT_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Shared by all that runs.
+/// Shared by jobs, scanners, queues and the dispatcher.
 pub(super) struct Services {
     pub feeds: Arc<Feeds>,
     pub workers: PerSink<WorkerHandle>,
@@ -44,13 +44,13 @@ pub(super) struct Services {
 }
 
 impl Services {
-    /// Returns once the stop was requested so long ago that no wait may go on: the rest of the time is for giving back
-    /// in-flight messages. Cancel-safe.
+    /// Returns once a third of the grace time has passed since the stop was requested. Waits must end then: the rest of
+    /// the grace time is for giving back in-flight messages. Cancel-safe.
     pub(crate) async fn stopped_for_long(&self) {
         self.shutdown.requested_for(self.limits.shutdown_grace / 3).await;
     }
 
-    /// Offers a part to a sink. Returns false when the sink had no room for as long as its patience lasts, or is closed.
+    /// Offers a part to a sink. Returns false if the sink is closed or had no room within its patience.
     pub(super) async fn offer(&self, sink: SinkId, part: Part, tracker: &Tracker) -> bool {
         tokio::select! {
             biased;
@@ -60,19 +60,20 @@ impl Services {
         }
     }
 
-    /// How long a job waits for a sink that stands still: hardly for one that no message waits for.
+    /// How long a job waits for a sink that makes no progress. For a best-effort sink it hardly waits, since no message
+    /// depends on it.
     fn patience(&self, sink: SinkId) -> Duration {
         let patience = self.limits.sink_patience;
         if self.workers[sink].required { patience } else { patience.min(BEST_EFFORT_PATIENCE) }
     }
 
-    /// Shows health that the dispatcher is running.
+    /// Tells the health check that the dispatcher is running.
     pub(super) fn beat(&self) {
         self.health.beat(clock::since_ms(self.began));
     }
 
-    /// Waits until each sink has what it was offered of the object, but not for a sink that stands still: that is
-    /// added to `deferred`. Returns whether a sink was overtaken.
+    /// Waits until each sink has committed what it was offered of the object. A sink that makes no progress is added to
+    /// `deferred` instead. Returns whether a sink was overtaken.
     pub(super) async fn wait_for_all(
         &self,
         sinks: &[SinkId],
@@ -97,8 +98,8 @@ impl Services {
         overtaken
     }
 
-    /// Whether the sink committed all of the object's parts that its job offered. Gives up once the sink made no progress
-    /// for as long as its patience lasts.
+    /// Waits until the sink has committed all of the object's parts that its job offered. Returns false once the sink
+    /// has made no progress within its patience.
     pub(super) async fn wait_for(
         &self,
         sink: SinkId,
@@ -117,7 +118,7 @@ impl Services {
             }
             let now = tracker.progress();
             let worker = &self.workers[sink];
-            // What gathers is not sent yet.
+            // A gathering sink's batches are not due yet.
             let moves = now != moved || worker.gathers && !worker.is_stuck(patience);
             if !moves || worker.is_failing() {
                 let name = &worker.name;

@@ -1,4 +1,4 @@
-//! The stop: requested once, seen by every task; and the signals that do not stop the process.
+//! The shutdown request, seen by every task, and the signals that do not stop the process.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,33 +10,33 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// What was requested of the process, and who waits for that: they go on in the order in which they began to wait, so that
-/// a seed of the simulator always goes the same way.
+/// The requests made of the process, and the tasks that wait for them. Waiting tasks wake in the order in which they
+/// began to wait, so that a seed of the simulator always gives the same run.
 #[derive(Debug, Default)]
 struct Asked {
     at: OnceLock<Instant>,
     waiting: Notify,
-    /// How often files were to be opened anew.
+    /// How many requests to reopen files there were.
     reopens: AtomicU64,
     reopening: Notify,
 }
 
-/// Sees that the stop was requested.
+/// Receives the stop request.
 #[derive(Clone, Debug)]
 pub struct Shutdown(Arc<Asked>);
 
-/// Sees each time that files are to be opened anew.
+/// Receives the requests to reopen files.
 #[derive(Clone, Debug)]
 pub struct Reopening {
     asked: Arc<Asked>,
     seen: u64,
 }
 
-/// Requests the stop, or that files are opened anew.
+/// Sends the request to stop, or to reopen files.
 #[derive(Clone, Debug)]
 pub struct Stop(Arc<Asked>);
 
-/// The two ends.
+/// The sending and the receiving end.
 pub fn channel() -> (Stop, Shutdown) {
     let asked = Arc::<Asked>::default();
     (Stop(Arc::clone(&asked)), Shutdown(asked))
@@ -49,7 +49,7 @@ impl Stop {
         self.0.waiting.notify_waiters();
     }
 
-    /// Requests that files are opened anew.
+    /// Requests that files are reopened.
     pub fn reopen(&self) {
         self.0.reopens.fetch_add(1, Ordering::AcqRel);
         self.0.reopening.notify_waiters();
@@ -59,7 +59,7 @@ impl Stop {
 impl Shutdown {
     /// Returns once the stop was requested. Cancel-safe.
     pub async fn requested(&self) {
-        // Told of each request from here on.
+        // Created before the check, so that no request between the two is missed.
         let request = self.0.waiting.notified();
         if !self.is_requested() {
             request.await;
@@ -77,16 +77,16 @@ impl Shutdown {
         self.0.at.get().is_some()
     }
 
-    /// Sees the requests to open files anew that are made from here on.
+    /// Receives the requests to reopen files that are made from here on.
     pub fn reopening(&self) -> Reopening {
         Reopening { seen: self.0.reopens.load(Ordering::Acquire), asked: Arc::clone(&self.0) }
     }
 }
 
 impl Reopening {
-    /// Returns once files are to be opened anew; requests that were made before are one. Cancel-safe.
+    /// Returns once files are to be reopened. Earlier requests that were not seen yet count as one. Cancel-safe.
     pub async fn requested(&mut self) {
-        // Told of each request from here on.
+        // Created before the check, so that no request between the two is missed.
         let request = self.asked.reopening.notified();
         if self.asked.reopens.load(Ordering::Acquire) == self.seen {
             request.await;
@@ -95,22 +95,22 @@ impl Reopening {
     }
 }
 
-/// Listens for signals from here on. Of SIGTERM and SIGINT the first asks for the stop, the second ends the process at
-/// once with 128 + its number. Ending at once is safe: whatever was not committed comes again.
+/// Listens for signals from here on. The first SIGTERM or SIGINT requests the stop, the second ends the process at once
+/// with 128 + its number. Ending at once is safe: whatever was not committed is read again.
 ///
-/// SIGHUP has files opened anew.
+/// SIGHUP reopens the sinks' files.
 ///
-/// SIGUSR1, SIGUSR2 and SIGXFSZ would end a process that does not listen for them: here they change nothing.
-/// SIGXFSZ is not logged, since the write past the limit of a file's size fails and is reported there.
+/// SIGUSR1, SIGUSR2 and SIGXFSZ would end a process that does not handle them; here they are ignored. SIGXFSZ is not
+/// logged: the write past the file size limit fails, and that failure is reported.
 ///
-/// To be called within a runtime; fails when the handlers cannot be installed.
+/// Must be called within a runtime. Fails if the handlers cannot be installed.
 pub(crate) fn on_signals(stop: Stop) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut first_of_user = signal(SignalKind::user_defined1())?;
     let mut second_of_user = signal(SignalKind::user_defined2())?;
-    // The handler stays when its stream is dropped.
+    // tokio keeps the handler after its stream is dropped.
     let _ = signal(SignalKind::from_raw(process::Signal::XFSZ.as_raw()))?;
     let reopening = stop.clone();
     tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! Tries one sink: opens it, sends it one marked event, and waits until the receiver acknowledges that.
+//! Tests one sink: opens it, sends it one marked event, and waits until the receiver acknowledges it.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -20,12 +20,12 @@ use crate::records::Record;
 use crate::sink::{self, Acknowledgement, Delivery, DeliveryError, Output, Sink, State};
 use crate::transport::{Reach, TransportError};
 
-/// The family that the marked event is of, and where its record would lie.
+/// The family of the marked event, and the object that it claims to come from.
 const FAMILY: &str = "databricks";
 const BUCKET: &str = "auditferry-sink-test";
 const KEY: &str = "workspaceId=0/sink-test.json";
 
-/// How often a receiver is asked whether it has the event, and how long that is waited for at most.
+/// How often a receiver is asked whether it has the event, and for how long at most.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 const ASK_FOR: Duration = Duration::from_secs(300);
 
@@ -62,24 +62,24 @@ pub(crate) enum SinkTestError {
 /// A step that was done.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum SinkTestStep {
-    /// Secrets and certificates are there, and the client is made.
+    /// Secrets and certificates were read, and the client was made.
     Opened,
-    /// The name of the receiver, or of the proxy before it, stands for these addresses.
+    /// The name of the receiver, or of its proxy, resolves to these addresses.
     Resolved { place: String, addresses: Vec<IpAddr> },
-    /// It answers there.
+    /// The receiver, or its proxy, accepted a TCP connection.
     Connected { address: Option<SocketAddr> },
-    /// Each side trusts the other, by this version of TLS.
+    /// The TLS handshake succeeded, with this version.
     Secured { version: &'static str },
-    /// The receiver let us in, and answered.
+    /// The receiver accepted our credentials and answered the request.
     Answered,
-    /// It has the event with this uid for good, as far as it ever says so.
+    /// The receiver has taken the event with this uid. `caveat` says what its answer does not promise.
     Taken { uid: String, caveat: Option<&'static str> },
 }
 
-/// Tries the sink of this name; each step is told when it is done.
+/// Tests the sink of this name, and passes each step to `tell` when it is done.
 ///
 /// # Errors
-/// The step that failed, and why, in the receiver's words where it has any.
+/// The step that failed, and why: in the receiver's words if it gave any.
 pub(crate) async fn test_sink(
     config: &Config,
     name: &str,
@@ -107,7 +107,7 @@ pub(crate) async fn test_sink(
     Ok(())
 }
 
-/// Goes to the receiver a step at a time.
+/// Resolves, connects and shakes hands step by step, so that a failure names its step.
 async fn reach(reach: &Reach, tell: &mut (dyn FnMut(SinkTestStep) + Send)) -> Result<(), SinkTestError> {
     let place = reach.place();
     let unresolved = |reason| SinkTestError::Unresolved { place: place.clone(), reason };
@@ -124,7 +124,7 @@ async fn reach(reach: &Reach, tell: &mut (dyn FnMut(SinkTestStep) + Send)) -> Re
     Ok(())
 }
 
-/// Sends the request; returns the state to ask with where the receiver acknowledges later.
+/// Sends the request. Returns the state to ask with if the receiver acknowledges later.
 async fn send(sink: &dyn Sink, request: &Request, clock: &Clock) -> Result<Option<State>, SinkTestError> {
     match sink.deliver(request, clock.now_ms()).await {
         Ok(Delivery::Taken(_) | Delivery::Begun(_)) => Ok(None),
@@ -157,7 +157,7 @@ async fn acknowledged(sink: &dyn Sink, state: State, clock: &Clock, long: Durati
     Err(SinkTestError::Unacknowledged(long))
 }
 
-/// A batch of the marked event as the sink's encoder writes it, and the event's uid.
+/// A batch with only the marked event, as the sink's encoder writes it, and the event's uid.
 fn marked(table: &sink::Config, now_ms: i64) -> Result<(Batch, String), SinkTestError> {
     let unmade = |what: &str| SinkTestError::Unmade(what.to_owned());
     let family = family::named(FAMILY).ok_or_else(|| unmade("there is no such family"))?;

@@ -1,5 +1,5 @@
-//! Keeps a feed's user directory fresh: lists the users at start and each lifetime, beside the events and never before
-//! them.
+//! Keeps a feed's user directory fresh: lists the users at start and once per lifetime. Events are never held up for
+//! it.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::transport::Client;
 use crate::users::{self, FetchError, LookedUp, Lookup, Users};
 
-/// The longest wait between two tries while the API fails; never longer than a lifetime.
+/// The longest wait between two tries while the API fails, unless the lifetime is shorter.
 const RETRY_MAX: Duration = Duration::from_secs(300);
 
 /// How long all pages of one listing may take together.
@@ -27,7 +27,7 @@ pub(super) struct UserDirectory {
     kept: RwLock<Option<Kept>>,
 }
 
-/// A listing, and when it was asked for.
+/// A listing, and when it was requested.
 struct Kept {
     users: Arc<Users>,
     since: Instant,
@@ -38,7 +38,7 @@ impl UserDirectory {
         Self { feed, config, kept: RwLock::default() }
     }
 
-    /// A lookup among the users listed last; among none where no listing is fresh enough.
+    /// A lookup among the users listed last. It finds no user if the last listing is too old.
     pub(super) fn lookup(&self) -> Lookup {
         Lookup::among(self.users())
     }
@@ -49,7 +49,7 @@ impl UserDirectory {
         Some(Arc::clone(&fresh.users))
     }
 
-    /// Lists the users again and again, until it is dropped.
+    /// Lists the users once per lifetime, until dropped.
     pub(super) async fn run(&self, random: &Random, reporter: &Reporter) {
         let longest = RETRY_MAX.min(self.config.lifetime);
         let mut backoff = Backoff::new(random).up_to(longest);
@@ -70,7 +70,7 @@ impl UserDirectory {
                     self.config.lifetime
                 }
                 Err(error) => {
-                    // The next try reads the system's roots anew.
+                    // The next try makes a new client, which reads the system's root certificates again.
                     client = None;
                     reads = false;
                     self.report(reporter, &error);
@@ -90,7 +90,7 @@ impl UserDirectory {
         listing.await.unwrap_or(Err(FetchError::Endless))
     }
 
-    /// Reports a failure, by its kind and by whether a listing is left to go by.
+    /// Logs a failure, by its kind and by whether an earlier listing is still used.
     fn report(&self, reporter: &Reporter, error: &FetchError) {
         let (feed, kind) = (&self.feed, error.kind());
         let subject = format!("{feed} {kind}");
@@ -108,7 +108,7 @@ impl UserDirectory {
     }
 }
 
-/// Counts the users of a feed's records that were looked up.
+/// Counts user lookups for a feed's records, by result.
 pub(super) fn count(metrics: &Metrics, feed: &str, looked_up: LookedUp) {
     for (result, users) in looked_up.by_result().into_iter().filter(|(_, users)| *users > 0) {
         metrics.enrichment.add([feed, result], users);

@@ -1,4 +1,4 @@
-//! What the file system reports of a directory's changes.
+//! Watches a directory for changes, by the file system's events.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use tracing::{info, warn};
 
 use crate::notification::directory::Directory;
 
-/// How many changed paths may wait; past it the whole directory is walked.
+/// How many changed paths may wait. If there are more, the whole directory is walked.
 const CHANGED_MAX: usize = 1024;
 
-/// A watcher that is being made, on a thread of its own: it looks at every folder.
+/// The result of the thread that starts the watcher. Starting may block: it visits every folder.
 type Beginning = oneshot::Receiver<notify::Result<RecommendedWatcher>>;
 
-/// A directory that is watched, where that can be done. Otherwise only the timer scans it.
+/// A watched directory. If it cannot be watched, only the timer scans it.
 pub(super) struct Watch {
     directory: Directory,
     feed: Arc<str>,
     changed: mpsc::Receiver<PathBuf>,
-    /// Changes were lost: the directory must be walked.
+    /// Notified when changes were lost: the directory must be walked.
     lost: Arc<Notify>,
     beginning: Option<Beginning>,
     /// Ends the watch when dropped.
@@ -31,28 +31,28 @@ pub(super) struct Watch {
 
 /// What happened in the directory.
 pub(super) enum Change {
-    /// Something is at this path, or was.
+    /// Something was created or changed at this path. It may be gone by now.
     At(PathBuf),
-    /// It is not known what: the directory must be walked.
+    /// Unknown changes: the directory must be walked.
     Unknown,
 }
 
 impl Watch {
-    /// Begins to watch. A file system that does not answer for as long as the patience is watched once it does.
+    /// Begins to watch. If the file system does not answer within `patience`, the watch begins once it does.
     pub(super) async fn begin(directory: &Directory, feed: &Arc<str>, patience: Duration) -> Self {
         let (changes, changed) = mpsc::channel(CHANGED_MAX);
         let lost = Arc::new(Notify::new());
         let (begun, beginning) = oneshot::channel();
         let (root, is_lost) = (directory.root().to_owned(), Arc::clone(&lost));
         let begin = move || {
-            // A link to `/` would have the whole machine watched.
+            // If links were followed, a link to `/` would have the whole machine watched.
             let links_stay = Config::default().with_follow_symlinks(false);
             let watcher = RecommendedWatcher::new(move |event| note(event, &changes, &is_lost), links_stay);
             let watcher = watcher.and_then(|mut watcher| {
                 watcher.watch(&root, notify::RecursiveMode::Recursive)?;
                 Ok(watcher)
             });
-            // Nobody waits for it any more when the process ends.
+            // At the end of the process nothing receives the watcher any more.
             let _ = begun.send(watcher);
         };
         let mut watch = Self {
@@ -90,14 +90,14 @@ impl Watch {
         }
     }
 
-    /// Waits for the next change; never returns where the directory is not watched. Cancel-safe.
+    /// Waits for the next change. Never returns if the directory is not watched. Cancel-safe.
     pub(super) async fn next(&mut self) -> Change {
         tokio::select! {
             biased;
             () = self.lost.notified() => Change::Unknown,
             begun = begins(&mut self.beginning) => {
                 self.begun(begun);
-                // What changed before is not known.
+                // Changes before the watch began were not reported.
                 Change::Unknown
             }
             Some(path) = self.changed.recv() => Change::At(path),
@@ -105,7 +105,7 @@ impl Watch {
     }
 }
 
-/// Waits until the watch has begun; never returns where it has already. Cancel-safe.
+/// Waits until the watch begins. Never returns if it began or failed before. Cancel-safe.
 async fn begins(beginning: &mut Option<Beginning>) -> notify::Result<RecommendedWatcher> {
     let Some(begun) = beginning else { return std::future::pending().await };
     let begun = begun.await;
@@ -118,7 +118,7 @@ fn note(event: notify::Result<Event>, changes: &mpsc::Sender<PathBuf>, lost: &No
     let is_unknown = match event {
         Ok(event) if event.need_rescan() => true,
         Ok(event) if event.kind.is_create() || event.kind.is_modify() => {
-            // What was put into a new directory before it was watched is found by a scan only.
+            // Files that were put into a new directory before it was watched are only found by a scan.
             let is_new_directory = event.kind.is_create() && event.paths.iter().any(|path| path.is_dir());
             event.paths.into_iter().any(|path| changes.try_send(path).is_err()) || is_new_directory
         }

@@ -1,4 +1,5 @@
-//! What the collector asks of the outside: time and chance, queues, places, sinks, the checkpoint store, and room on disk.
+//! Everything outside that the collector depends on: clock and random numbers, queues, places, sinks, the checkpoint
+//! store, and scratch.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,14 +19,14 @@ pub struct World<Q> {
     pub random: Random,
     pub compute: Compute,
     pub store: Store,
-    /// Room for readings.
+    /// Disk space for readings.
     pub scratch: Arc<dyn Scratch>,
     /// Where each feed's objects are, by the feed's name.
     pub places: BTreeMap<String, Place>,
-    /// By the name that feeds call them by.
+    /// By the name that feeds use for them.
     pub queues: BTreeMap<String, Q>,
-    /// The lanes of each.
+    /// The lanes of each sink, by its name.
     pub sinks: BTreeMap<String, Vec<Box<dyn Sink>>>,
-    /// Whose credentials are looked after.
+    /// The identities whose credentials are checked periodically.
     pub identities: Vec<Identity>,
 }
