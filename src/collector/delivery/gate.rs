@@ -1,5 +1,5 @@
-//! A sink's gate, which all of its lanes pass before they send: closed while the receiver fails, opened for one probe at a
-//! time.
+//! A sink's gate, which all of its lanes pass before they send. It is closed while the receiver fails, and lets one
+//! probe through at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use tokio::time::Instant;
 use crate::collector::backoff::Backoff;
 use crate::collector::random::Random;
 
-/// The gate is closed after so many failures in a row.
+/// The gate closes after this many failures in a row.
 const FAILURES_MAX: u32 = 5;
 
-/// How often a parked sink is asked again.
+/// The longest wait between two tries with a parked sink.
 const PARKED_RETRY: Duration = Duration::from_secs(30);
 
 /// The longest wait that a receiver may ask for.
@@ -23,7 +23,7 @@ const AFTER_MAX: Duration = Duration::from_secs(600);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Admission {
     Send,
-    /// The gate is closed until then; whoever asks first after that sends a probe.
+    /// The gate is closed until this time. The first lane that asks after it sends a probe.
     Wait(Instant),
     /// Another lane's probe is under way.
     Probed,
@@ -32,13 +32,13 @@ pub(super) enum Admission {
 /// How bad a failure is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Failure {
-    /// The receiver may take the next request; it may have said when to come again.
+    /// A later request may succeed. `after` is the wait that the receiver asked for.
     Transient { after: Option<Duration> },
-    /// A person has to mend something.
+    /// An operator has to mend something.
     Misconfigured,
 }
 
-/// One lane's view of its sink's gate. A clone is another lane's.
+/// One lane's handle of its sink's gate. Each lane has a clone.
 #[derive(Clone, Debug)]
 pub(in crate::collector) struct Gate {
     state: Arc<watch::Sender<State>>,
@@ -76,7 +76,7 @@ impl Gate {
         self.seen.borrow_and_update().admission()
     }
 
-    /// Whether a lane may send now. A probe that is admitted ends by [`Gate::passed`], [`Gate::failed`] or
+    /// Admits a lane if it may send now. An admitted probe must end with [`Gate::passed`], [`Gate::failed`] or
     /// [`Gate::given_up`].
     pub(super) fn admit(&self) -> Admission {
         let mut admission = Admission::Send;
@@ -88,7 +88,7 @@ impl Gate {
         admission
     }
 
-    /// The receiver answered as it should.
+    /// Notes that a request succeeded: opens the gate.
     pub(super) fn passed(&self) {
         self.state.send_if_modified(|state| {
             state.backoff.reset();
@@ -98,12 +98,12 @@ impl Gate {
         });
     }
 
-    /// When the receiver last answered one of the lanes as it should.
+    /// When a request of any lane last succeeded.
     pub(super) fn passed_last(&self) -> Option<Instant> {
         self.state.borrow().passed_last
     }
 
-    /// A request failed. Returns how many have failed in a row, and how long whoever sent it waits.
+    /// Notes that a request failed. Returns how many have failed in a row, and how long its lane must wait.
     pub(super) fn failed(&self, failure: Failure) -> (u32, Duration) {
         let mut answer = (0, Duration::ZERO);
         self.state.send_modify(|state| {
@@ -125,14 +125,14 @@ impl Gate {
         answer
     }
 
-    /// A probe that was admitted was not sent.
+    /// Notes that an admitted probe was not sent: another may be.
     pub(super) fn given_up(&self) {
         self.state.send_modify(|state| state.is_probed = false);
     }
 
-    /// Returns when the gate has opened, or was closed anew, since this lane last looked. Cancel-safe.
+    /// Returns when the gate has opened, or closed again, since this lane last looked. Cancel-safe.
     pub(super) async fn turned(&mut self) {
-        // The sender is this gate's own.
+        // The channel cannot close: this gate holds a sender.
         let _ = self.seen.changed().await;
     }
 }

@@ -1,4 +1,5 @@
-//! Delivery to each sink: parts wait in its queue; its worker gathers them into batches, seals, sends and commits.
+//! Delivery to each sink. Parts wait in the sink's queue; its worker gathers them into batches, seals, sends and
+//! commits them.
 
 pub(super) mod gate;
 

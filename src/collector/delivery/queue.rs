@@ -1,4 +1,4 @@
-//! A job's handle of a sink worker: room to offer parts, and the worker's status.
+//! A job's handle of a sink's workers: it offers parts to them, and reads their status.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use crate::collector::delivery::tracker::Tracker;
 use crate::notification::ObjectId;
 use crate::telemetry::flow::{Flow, RecordsUnderWay};
 
-/// How many parts may wait for a sink.
+/// How many parts may wait in a lane.
 const OFFERS_MAX: usize = 256;
 
-/// One part on its way to a sink, and the memory that it takes.
+/// One part on its way to a sink. It occupies room in the lane until dropped.
 pub(in crate::collector) struct Offer {
     pub part: Part,
     pub tracker: Tracker,
@@ -27,9 +27,9 @@ pub(in crate::collector) struct Offer {
 /// The status of one of a sink's lanes.
 #[derive(Clone, Default, Debug)]
 pub(in crate::collector::delivery) struct Status {
-    /// Since when its sink fails.
+    /// Since when the lane's deliveries have failed. `None` if the last one succeeded.
     pub(in crate::collector::delivery) failing: Option<Instant>,
-    /// Since when batches are under way, the oldest first, and which objects each has records of.
+    /// The batches under way, the oldest first: since when, and the objects whose records are in it.
     pub(in crate::collector::delivery) sending: Vec<(Instant, Arc<BTreeSet<ObjectId>>)>,
 }
 
@@ -43,13 +43,13 @@ impl Status {
 #[derive(Clone)]
 pub(in crate::collector) struct WorkerHandle {
     pub name: Arc<str>,
-    /// Whether messages wait for the sink.
+    /// Whether messages are kept until this sink has had their objects.
     pub required: bool,
-    /// Its batches gather for long: no job waits for them.
+    /// Whether it is a gathering sink, for which no job waits.
     pub gathers: bool,
     lanes: Arc<[LaneHandle]>,
     flow: Flow,
-    /// A worker has added entries to the sink's backlog in the store.
+    /// Set when a worker has added entries to the sink's backlog in the store.
     owed: Arc<AtomicBool>,
 }
 
@@ -61,7 +61,7 @@ struct LaneHandle {
     status: watch::Receiver<Status>,
 }
 
-/// The jobs that may offer more.
+/// Counts the jobs that may offer more parts.
 #[derive(Default)]
 pub(in crate::collector::delivery) struct Producers {
     count: AtomicUsize,
@@ -73,13 +73,13 @@ impl Producers {
         self.count.load(Ordering::Acquire) > 0
     }
 
-    /// Returns when the last of them has gone. Cancel-safe.
+    /// Returns when the last job has ended its offers. Cancel-safe.
     pub(in crate::collector::delivery) async fn gone(&self) {
         self.gone.notified().await;
     }
 }
 
-/// While one exists, more may be on its way to the sink.
+/// Held by a job that may still offer parts to the sink.
 pub(in crate::collector) struct Producing(Arc<[LaneHandle]>);
 
 impl Drop for Producing {
@@ -113,7 +113,8 @@ impl LaneHandle {
 }
 
 impl WorkerHandle {
-    /// A handle and the end of each of `lanes` workers. `room_bytes` of encoded events may wait for each.
+    /// A handle, and the worker's end for each of `lanes` lanes. Up to `room_bytes` of encoded events may wait in each
+    /// lane.
     pub(in crate::collector) fn new(
         name: Arc<str>,
         lanes: u16,
@@ -126,17 +127,17 @@ impl WorkerHandle {
         (Self { name, required: true, gathers: false, lanes: lanes.into(), flow: flow.clone(), owed }, ends)
     }
 
-    /// The same for a sink that messages wait for, or not.
+    /// Sets whether messages are kept until this sink has had their objects.
     pub(in crate::collector) fn required(self, required: bool) -> Self {
         Self { required, ..self }
     }
 
-    /// The same for a sink whose batches gather for long, or not.
+    /// Sets whether it is a gathering sink.
     pub(in crate::collector) fn gathering(self, gathers: bool) -> Self {
         Self { gathers, ..self }
     }
 
-    /// Entries may have been added to the sink's backlog in the store.
+    /// Notes that entries may have been added to the sink's backlog in the store.
     pub(in crate::collector) fn owes(&self) {
         self.owed.store(true, Ordering::Release);
     }
@@ -150,7 +151,7 @@ impl WorkerHandle {
         self.lanes.iter().filter_map(|lane| since(&lane.status.borrow())).min()
     }
 
-    /// Whether its last delivery failed.
+    /// Whether the last delivery of some lane failed.
     pub(in crate::collector) fn is_failing(&self) -> bool {
         self.since(|status| status.failing).is_some()
     }
@@ -165,28 +166,28 @@ impl WorkerHandle {
         self.since(|status| status.failing).is_some_and(|since| since.elapsed() > patience)
     }
 
-    /// Whether the sink has taken nothing for longer than `patience`. A sink that only began to complete its sealed batches
-    /// at start is stuck and does not stand still.
+    /// Whether some lane has delivered nothing for longer than `patience`. At start, a sink that has sealed batches to
+    /// complete is stuck at once, but stands still only after `patience`.
     pub(in crate::collector) fn stands_still(&self, patience: Duration) -> bool {
         let longest = |status: &Status| status.failing.into_iter().chain(status.sending_since()).min();
         self.since(longest).is_some_and(|since| since.elapsed() > patience)
     }
 
-    /// For how long a batch has been under way, where no delivery of it has failed.
+    /// How long the oldest batch of a lane that does not fail has been under way.
     pub(in crate::collector) fn unanswered(&self) -> Option<Duration> {
         let sending = |status: &Status| status.sending_since().filter(|_| status.failing.is_none());
         self.since(sending).map(|since| since.elapsed())
     }
 
-    /// Whether a batch that is sealed and not committed has records of the object: until then the sink's position in it is
-    /// open.
+    /// Whether a sealed and uncommitted batch has records of the object. While it has, the sink's position in the
+    /// object is not settled.
     pub(in crate::collector) fn holds(&self, object: &ObjectId) -> bool {
         let holds =
             |lane: &LaneHandle| lane.status.borrow().sending.iter().any(|(_, objects)| objects.contains(object));
         self.lanes.iter().any(holds)
     }
 
-    /// Announces that parts will be offered.
+    /// Announces that parts will be offered, until the result is dropped.
     pub(in crate::collector) fn producing(&self) -> Producing {
         for lane in &*self.lanes {
             lane.producers.count.fetch_add(1, Ordering::AcqRel);
@@ -194,12 +195,12 @@ impl WorkerHandle {
         Producing(Arc::clone(&self.lanes))
     }
 
-    /// Offers a part once its lane has room for it. Cancel-safe: a part whose future was dropped was not offered.
-    /// Returns false when the sink is closed.
+    /// Offers a part once its lane has room for it. Returns false if the sink is closed. Cancel-safe: if the future is
+    /// dropped, the part was not offered.
     pub(in crate::collector) async fn offer(&self, part: Part, tracker: &Tracker) -> bool {
         let number = Lane::number(&part.advance.object, u16::try_from(self.lanes.len()).unwrap_or(u16::MAX));
         let Some(lane) = self.lanes.get(usize::from(number)) else { return false };
-        // Counted from here on, whether or not there is room.
+        // The records count as under way from here on, even while they wait for room.
         let records = self.flow.begin(&part.provenance.feed, &self.name, Tally::untold(&part.advance).records);
         let bytes = u32::try_from(part.piece.bytes.len()).unwrap_or(u32::MAX).clamp(1, lane.room_bytes);
         let Ok(room) = Arc::clone(&lane.room).acquire_many_owned(bytes).await else { return false };

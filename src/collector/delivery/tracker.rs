@@ -1,4 +1,4 @@
-//! A job's delivery tracker for one sink: how many parts it offered, and how far they are.
+//! A job's delivery tracker for one sink: how many of its parts are offered, sealed and committed.
 
 use std::sync::Arc;
 
@@ -7,13 +7,13 @@ use tokio::sync::watch;
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
     offered: u64,
-    /// Taken into a batch that is being sealed: they will be sealed or overtaken, whatever the job does.
+    /// Parts taken into a batch: they will be sealed or overtaken, whatever the job does.
     taken: u64,
     sealed: u64,
     committed: u64,
-    /// The job has given up: parts that are not taken are dropped.
+    /// The job has given up: parts that are not taken yet are dropped.
     abandoned: bool,
-    /// The store stands elsewhere: the job's reading is out of date.
+    /// The object's position in the store has moved on: the job's reading is out of date.
     overtaken: bool,
 }
 
@@ -26,7 +26,7 @@ pub(in crate::collector) struct Tracker(Arc<watch::Sender<State>>);
 pub(in crate::collector) enum Outcome {
     /// Every part is committed.
     Committed,
-    /// Some are still on their way.
+    /// Some parts are not committed yet.
     UnderWay,
     /// The job must read again.
     Overtaken,
@@ -61,7 +61,7 @@ impl Tracker {
         self.0.send_modify(|state| state.committed += 1);
     }
 
-    /// The store refused a taken part; nothing more of this job is taken.
+    /// Notes that the store refused a taken part. No further part of this job is taken.
     pub(in crate::collector) fn overtaken(&self) {
         self.0.send_modify(|state| {
             state.taken -= 1;
@@ -81,7 +81,7 @@ impl Tracker {
         }
     }
 
-    /// How far the parts are, to see whether they make progress.
+    /// Counts of sealed and committed parts, to see whether there is progress.
     pub(in crate::collector) fn progress(&self) -> (u64, u64) {
         let state = self.0.borrow();
         (state.sealed, state.committed)
@@ -93,8 +93,8 @@ impl Tracker {
         let _ = changes.wait_for(|state| state.overtaken || state.committed == state.offered).await;
     }
 
-    /// Gives up the parts that are in no batch yet, and returns once those being sealed are sealed: from then on the store
-    /// has all that this job will have done.
+    /// Gives up the parts that are in no batch yet, and returns once those being sealed are sealed: the job changes
+    /// nothing in the store after that.
     pub(in crate::collector) async fn abandon(&self) {
         self.0.send_modify(|state| state.abandoned = true);
         let mut changes = self.0.subscribe();

@@ -12,14 +12,14 @@ use crate::collector::job::gathered::{self, Gathered, Rest};
 use crate::collector::job::task::{JobEnd, JobError, Task};
 use crate::object::Version;
 
-/// The entity tag that is stored for a young file. No file has such a tag, so that it is read once more.
+/// The entity tag that is stored for a young file. No file has this tag, so the file is read once more.
 fn young_etag(version: &Version) -> Box<str> {
     format!("young:{}", version.etag).into()
 }
 
 impl Delivered {
-    /// Records that the object was read to its end, if the store has accepted all of it. What is still gathered is given up
-    /// where that fails.
+    /// Records that the object was read to its end, if the store has accepted all of it. If that fails, gathering parts
+    /// are given up.
     pub(super) async fn finish(mut self) -> Result<JobEnd, JobError> {
         let gathering = std::mem::take(&mut self.gathering);
         let finished = if self.overtaken { Err(JobError::Overtaken) } else { self.record().await };
@@ -32,7 +32,7 @@ impl Delivered {
         }
     }
 
-    /// Returns whether it is recorded.
+    /// Records the reading. Returns whether it was recorded.
     async fn record(&self) -> Result<bool, JobError> {
         let Self { job, version, summary, deferred, .. } = self;
         if !summary.is_complete {
@@ -64,7 +64,8 @@ impl Delivered {
         Ok(finished)
     }
 
-    /// What is recorded once these sinks have had what they were offered. `is_last` tells whether no other is waited for.
+    /// What the store records once these sinks have had what they were offered. `is_last` says whether no other sink is
+    /// waited for.
     fn finish_of(&self, sinks: Vec<SinkId>, is_last: bool) -> Finish {
         let Self { job, is_young, version, summary, .. } = self;
         let Task { feed, object, .. } = &job.task;

@@ -1,4 +1,4 @@
-//! What a job leaves with a sink whose batches gather for long, and what is to be recorded once the sink has it.
+//! Parts that a job leaves with a gathering sink, and what is recorded once the sink has them.
 
 use std::sync::Arc;
 
@@ -8,37 +8,37 @@ use crate::collector::freshness;
 use crate::collector::ids::SinkId;
 use crate::collector::services::Services;
 
-/// Parts of one object that wait in a sink's lane for its next batch, or are in one under way.
+/// Parts of one object that wait in a sink's lane for its next batch, or are in a batch under way.
 #[derive(Debug)]
 pub(in crate::collector) struct Gathered {
     pub sink: SinkId,
     pub(super) tracker: Tracker,
-    /// What the store records then; nothing where the sink lacks more of the object.
+    /// What the store records once the sink has the parts. `None` if the sink lacks more of the object.
     pub(super) rest: Option<Rest>,
 }
 
-/// The end of a reading that only a gathering sink is awaited for.
+/// The end of a reading that waits only for a gathering sink.
 #[derive(Debug)]
 pub(super) struct Rest {
     pub(super) finish: Finish,
     pub(super) written_ms: Option<i64>,
-    /// Where the job itself could not record that all of the object was read: how many lines were no record.
+    /// How many lines were no records, if the job itself could not record the reading.
     pub(super) skipped_lines: Option<u64>,
 }
 
 impl Gathered {
-    /// The version that was read, where it was offered whole.
+    /// The entity tag of the version that was read. `None` if the sink was not offered all of it.
     pub(in crate::collector) fn etag(&self) -> Option<&str> {
         self.rest.as_ref().map(|rest| &*rest.finish.etag)
     }
 
-    /// The sink lacks more of the object than this.
+    /// Marks that the sink lacks more of the object than these parts.
     pub(super) fn of_more(self) -> Self {
         Self { rest: None, ..self }
     }
 
-    /// Waits until the sink has it. Returns whether it has had all that there is of the object, and the store has recorded
-    /// that.
+    /// Waits until the sink has the parts. Returns whether it has then had all of the object, and the store has
+    /// recorded that.
     ///
     /// # Errors
     /// The store failed.
@@ -62,7 +62,7 @@ impl Gathered {
     }
 }
 
-/// Gives up what is in no batch yet: the sink's next reading of the object begins where it stands.
+/// Gives up the parts that are in no batch yet. The next reading for the sink begins at its cursor.
 pub(super) async fn abandon(gathered: Vec<Gathered>) {
     for one in gathered {
         one.tracker.abandon().await;

@@ -1,4 +1,4 @@
-//! One object's journey: looked up, opened, read, delivered, finished.
+//! One job, in states: position looked up, object opened, content compared, parts delivered, reading finished.
 
 mod finishing;
 
@@ -34,11 +34,11 @@ use crate::reading::{self, Deliver, LackedEvents, Offer, Output, QuarantinedPlac
 /// Brings one object to its sinks.
 ///
 /// # Errors
-/// As the variants say; whatever was sealed before stays sealed and will be delivered.
+/// See the variants. Batches sealed before the error stay sealed and will be delivered.
 pub(super) async fn run(services: Arc<Services>, task: Task) -> Result<JobEnd, JobError> {
     let mut position = task.position(&services).await?;
     let mut retry = None;
-    // What is requeued of it otherwise stays so, and is taken up by a later job.
+    // Else requeued records of the object wait for a later job.
     if position.is_requeued && !task.is_gathered {
         retry = Retry::begin(&services, &task).await?;
         position = task.position(&services).await?;
@@ -48,7 +48,8 @@ pub(super) async fn run(services: Arc<Services>, task: Task) -> Result<JobEnd, J
     let Some(retry) = retry else { return ended };
     let gathered = ended.as_mut().map(|end| std::mem::take(&mut end.gathered)).unwrap_or_default();
     match retry.end(ended, refused).await {
-        // What is kept of the object comes after what the reading gave.
+        // Records from the quarantine were offered after the parts that the reading left gathering: with those parts
+        // alone the sink has not had everything.
         Ok(end) => Ok(JobEnd { gathered: gathered.into_iter().map(Gathered::of_more).collect(), ..end }),
         Err(error) => {
             gathered::abandon(gathered).await;
@@ -68,7 +69,7 @@ async fn bring(job: Announced, refused: &mut RefusedAgain) -> Result<JobEnd, Job
     }
 }
 
-/// A job that knows its object's position.
+/// State 1: the object's position is known.
 struct Announced {
     services: Arc<Services>,
     task: Task,
@@ -81,14 +82,14 @@ enum Opening {
     Opened(Box<Opened>),
 }
 
-/// A job whose object's bytes are coming.
+/// State 2: the object is opened, and its bytes are coming.
 struct Opened {
     job: Announced,
     snapshot: Snapshot,
     is_young: bool,
 }
 
-/// A job that has read its object, and has offered each sink what it has not had.
+/// State 3: the object is read, and each sink was offered what it has not had.
 struct Compared {
     job: Announced,
     is_young: bool,
@@ -98,20 +99,20 @@ struct Compared {
     trackers: Vec<Tracker>,
 }
 
-/// A job whose sinks have what they were offered, apart from those deferred.
+/// State 4: the sinks have what they were offered, except the deferred ones.
 struct Delivered {
     job: Announced,
     is_young: bool,
     version: Version,
     summary: Summary,
     deferred: Vec<SinkId>,
-    /// Those of them that gather for long.
+    /// The parts left with deferred sinks that gather.
     gathering: Vec<Gathered>,
     overtaken: bool,
 }
 
 impl Announced {
-    /// The object was read as another family before: it is read as if it were new.
+    /// Forgets the position of an object that was read as another family. It is read as if it were new.
     async fn begin_anew(&mut self) -> Result<(), JobError> {
         let Task { object, feed, .. } = &self.task;
         let (was, family) = (self.position.family.as_deref(), feed.family.name);
@@ -128,8 +129,8 @@ impl Announced {
         Ok(())
     }
 
-    /// Whether the version that the changes name was read whole, and every sink has had it. Nothing else in a message saves
-    /// a read: whoever can send one could otherwise make an object's later content vanish.
+    /// Whether the version that the changes name was read whole and every sink has had it. Nothing else in a message
+    /// may save a read: anyone who can send a message could otherwise make an object's later content vanish.
     fn is_known(&self) -> bool {
         self.task.etag.is_some() && self.task.etag == self.position.etag && self.position.is_settled()
     }
@@ -147,7 +148,7 @@ impl Announced {
         };
         let read = tokio::select! {
             biased;
-            // Nothing is in hand yet.
+            // No read has begun yet, so nothing needs to finish.
             () = self.services.shutdown.requested() => return Ok(Opening::Nothing(JobEnd::default())),
             read = self.task.feed.place.read(&self.task.object, condition) => read,
         };
@@ -169,14 +170,14 @@ impl Announced {
         }
     }
 
-    /// There is nothing new: what the store said before the place was asked still holds.
+    /// The end of a job without a new version: the position looked up before still holds.
     fn unchanged(self) -> JobEnd {
         let Task { sinks, feed, .. } = &self.task;
         let passed = self.position.passed.filter(|_| sinks.len() == feed.sinks.len());
         JobEnd { finished: true, passed, ..JobEnd::default() }
     }
 
-    /// Checks the version's size as stored.
+    /// Checks the stored size of the version against the limit.
     fn is_of_a_size(&self, version: &Version) -> Result<(), JobError> {
         let (bytes, most) = (version.size_bytes, self.services.limits.object_bytes_max);
         if bytes <= most {
@@ -187,8 +188,8 @@ impl Announced {
         Err(JobError::Unreadable { object, etag, kind: FaultKind::Damaged, reason })
     }
 
-    /// Names a version that will never be readable, so that it can be quarantined. The place tells which version it is: the
-    /// one that a message names may be another, or forged.
+    /// Turns a read error into one that names the unreadable version, so that it can be quarantined. The entity tag is
+    /// asked of the place: the one in a message may be outdated or forged.
     async fn unread(&self, error: ReadError) -> JobError {
         let kind = error.kind();
         let (ReadError::Archived { object, reason } | ReadError::Damaged { object, reason }) = error else {
@@ -202,7 +203,7 @@ impl Announced {
 }
 
 impl Opened {
-    /// Reads, compares and offers.
+    /// Reads and compares the object, and offers the sinks what they lack.
     async fn read(self) -> Result<Compared, JobError> {
         let Self { job, snapshot, is_young } = self;
         let version = snapshot.version.clone();
@@ -214,7 +215,7 @@ impl Opened {
         match result {
             Ok(summary) => Ok(Compared { job, is_young, version, summary, deferred, trackers }),
             Err(error) => {
-                // No unsealed part may outlive the job: the next job reads the object anew.
+                // No unsealed part may outlive the job: the next job reads the object again.
                 for tracker in &trackers {
                     tracker.abandon().await;
                 }
@@ -224,8 +225,8 @@ impl Opened {
     }
 }
 
-/// A file that changed less than this ago may change once more under the same entity tag, and its writer may be in the
-/// middle of a line.
+/// A file is young if it changed less than this ago: it may change again under the same entity tag, and its last line
+/// may be incomplete.
 pub(in crate::collector) const YOUNG: Duration = Duration::from_secs(2);
 
 impl Announced {
@@ -238,8 +239,8 @@ impl Announced {
         arrived_ms.is_some_and(|arrived_ms| u128::from(age_ms(arrived_ms)) < YOUNG.as_millis())
     }
 
-    /// Reads the object to its end, and offers each sink what it has not had. A sink without room for as long as its
-    /// patience lasts is deferred.
+    /// Reads the object to its end, and offers each sink what it has not had. A sink without room within its patience
+    /// is deferred.
     async fn pump(
         &self,
         snapshot: Snapshot,
@@ -283,8 +284,8 @@ impl Announced {
         }
     }
 
-    /// Accepts a part's new records where none but sinks that gather for long will seal them: what is read then counts,
-    /// whatever becomes of the process.
+    /// Accepts a part's new records at once if only gathering sinks will seal them. A crash before their seal then does
+    /// not make the records new again.
     async fn accept_what_gathers(&self, deferred: &[SinkId], part: &Part) -> Result<(), JobError> {
         let seals_soon = |sink: &SinkId| !deferred.contains(sink) && !self.services.workers[*sink].gathers;
         if part.acceptance.is_none() || self.task.sinks.iter().any(seals_soon) {
@@ -296,7 +297,7 @@ impl Announced {
         }
     }
 
-    /// What the reading needs to know.
+    /// The sinks' positions and the quarantine, as the reading needs them.
     async fn deliver(&self, holds_unended: bool) -> Result<Deliver, StoreError> {
         let Task { feed, object, sinks, .. } = &self.task;
         let encoder = |sink: &SinkId| feed.encoder_at(*sink).unwrap_or_default().0;
@@ -331,8 +332,8 @@ impl Announced {
 }
 
 impl Compared {
-    /// Waits until each sink has what it was offered, but not for a sink that stands still, nor for one that gathers for
-    /// long.
+    /// Waits until each sink has committed what it was offered. Sinks that make no progress and gathering sinks are not
+    /// waited for.
     async fn deliver(self) -> Delivered {
         let Self { job, is_young, version, summary, mut deferred, trackers } = self;
         let Task { sinks, object, progress, .. } = &job.task;

@@ -1,4 +1,4 @@
-//! Reports the outcome of a reading, and counts what is known at its end.
+//! Reports the outcome of a reading, and updates the metrics that are known only at its end.
 
 use std::sync::atomic::Ordering;
 
@@ -10,7 +10,7 @@ use crate::collector::report::limited;
 use crate::object::Place;
 use crate::reading::Summary;
 
-/// Reports the outcome of a reading, and counts what is known at its end.
+/// Logs what an operator should know of a reading, and updates the metrics that are known only at its end.
 pub(super) fn report(job: &Announced, ended: &Summary) {
     let (metrics, reporter) = (&job.services.metrics, &job.services.reporter);
     let (feed, object, position) = (&job.task.feed.name, &job.task.object, &job.position);
@@ -47,10 +47,11 @@ pub(super) fn report(job: &Announced, ended: &Summary) {
     }
 }
 
-/// Reports an object that is not empty and has no record, not even one that cannot be decoded: once for each feed.
+/// Reports an object with content but without any record, even one that cannot be decoded. Only the first such object
+/// of each feed is reported.
 fn report_no_record(job: &Announced, ended: &Summary) {
     let Feed { name, family, place, reported_no_record, .. } = &*job.task.feed;
-    // The writer of a file may be in the middle of its first line.
+    // A file's first line may still be incomplete.
     let grows = ended.held_lines > 0 && matches!(place, Place::Directory(_));
     if grows || reported_no_record.swap(true, Ordering::Relaxed) {
         return;

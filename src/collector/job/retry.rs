@@ -1,4 +1,4 @@
-//! What of an object was requeued out of quarantine: taken up before the object is read, and accounted for after it.
+//! Retries what was requeued of an object: taken up before the object is read, and accounted for afterwards.
 
 use std::sync::Arc;
 
@@ -16,24 +16,25 @@ use crate::notification::ObjectId;
 use crate::object::ReadError;
 use crate::reading::RefusedAgain;
 
-/// How many records are offered at once.
+/// How many records are offered before their commits are awaited.
 const RECORDS_AT_ONCE: usize = 256;
 
-/// A job of an object of which something was requeued.
+/// The retry that a job does for its object.
 pub(super) struct Retry {
     services: Arc<Services>,
     feed: Arc<Feed>,
     object: ObjectId,
     sinks: Vec<SinkId>,
     progress: Arc<Progress>,
-    /// The last request that was taken up.
+    /// The number of the last requeue request that was taken up.
     up_to: u64,
-    /// Records whose events some sink has had.
+    /// Places of the records whose events some sink has had.
     delivered: Places,
 }
 
 impl Retry {
-    /// Takes up what is asked for of the object: what its sinks have passed, they lack.
+    /// Takes up the requeue requests for the object: requeued records that a sink has passed become its gap. `None` if
+    /// there are no requests.
     pub(super) async fn begin(services: &Arc<Services>, task: &Task) -> Result<Option<Self>, JobError> {
         let up_to = services.store.quarantine.open_requeued(task.object.clone()).await?;
         if up_to.is_some() {
@@ -50,11 +51,11 @@ impl Retry {
         }))
     }
 
-    /// The object was read, or could not be: its sinks get what is kept of it besides. What every sink has had leaves the
-    /// quarantine, what was refused again stays.
+    /// Ends the retry after the object was read, or could not be. The sinks are offered the requeued records whose
+    /// bytes are in quarantine. Records that every sink has had leave the quarantine, those refused again stay.
     ///
     /// # Errors
-    /// The job's own, or the store failed.
+    /// The job's own error, or the store failed.
     pub(super) async fn end(
         mut self,
         ended: Result<JobEnd, JobError>,
@@ -67,7 +68,7 @@ impl Retry {
         let mut deferred = ended.as_ref().map(|end| end.deferred.clone()).unwrap_or_default();
         let is_as_read = match &ended {
             Ok(_) | Err(JobError::Unreadable { .. } | JobError::Read(ReadError::NotFound { .. })) => true,
-            // Its records may be there, and are read again.
+            // The object may still have the records, and is read again.
             Err(_) => false,
         };
         let is_finished = ended.as_ref().is_ok_and(|end| end.finished);
@@ -87,11 +88,11 @@ impl Retry {
             self.deliver_events(&mut deferred).await?;
         }
         self.note(refused).await?;
-        // What was requeued is lacked by sinks that this job was not for, too.
+        // Sinks that this job is not for lack the requeued records too.
         ended.map(|end| JobEnd { deferred, passed: None, is_new: true, ..end })
     }
 
-    /// Brings records whose bytes are kept to the sinks that have passed them and not had them.
+    /// Delivers records whose bytes are in quarantine to the sinks that have passed them without having had them.
     async fn deliver(
         &mut self,
         places: &[u64],
@@ -100,7 +101,7 @@ impl Retry {
     ) -> Result<(), JobError> {
         let services = Arc::clone(&self.services);
         for &sink in &self.sinks {
-            // What the batch in hand does to the sink's gap is not known yet.
+            // The batch under way may change the sink's gap.
             if services.workers[sink].holds(&self.object) && !deferred.contains(&sink) {
                 deferred.push(sink);
             }
@@ -165,8 +166,8 @@ impl Retry {
         Ok(())
     }
 
-    /// Brings events to the sinks that refused them and still lack them, as they were encoded then: their records were not
-    /// there to be encoded anew.
+    /// Delivers requeued events to the sinks that refused them and still lack them, as they were encoded at first: the
+    /// reading did not find their records.
     async fn deliver_events(&self, deferred: &mut Vec<SinkId>) -> Result<(), JobError> {
         let Self { services, feed, object, .. } = self;
         for &sink in self.sinks.iter().filter(|sink| !deferred.contains(sink)).collect::<Vec<_>>() {
@@ -198,7 +199,7 @@ impl Retry {
         Ok(())
     }
 
-    /// Writes down what came of it, and tells it.
+    /// Stores and logs the outcome of the retry.
     async fn note(&self, refused: RefusedAgain) -> Result<(), JobError> {
         let (services, feed, object) = (&self.services, &self.feed.name, &self.object);
         let sinks = self.feed.sink_names.clone();

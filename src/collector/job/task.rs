@@ -1,4 +1,4 @@
-//! What a job is given, and how it ends.
+//! A job's task, and how a job ends.
 
 use std::sync::Arc;
 
@@ -14,19 +14,19 @@ use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
 use crate::object::ReadError;
 
-/// One object to be brought to some sinks.
+/// One object to be delivered to some sinks.
 pub(in crate::collector) struct Task {
     pub feed: Arc<Feed>,
     pub object: ObjectId,
-    /// The entity tag that all of its changes name; none where they differ.
+    /// The entity tag that all of its changes name. `None` if they differ.
     pub etag: Option<Box<str>>,
-    /// Which sinks, by their position among all.
+    /// The sinks to deliver to.
     pub sinks: Vec<SinkId>,
-    /// Records of it wait for a sink's next batch: which of them that sink passes, the store does not know yet.
+    /// Records of the object wait in a gathering sink's lane, so the store does not yet know what that sink passes.
     pub is_gathered: bool,
     /// The job's progress.
     pub progress: Arc<Progress>,
-    /// With `--once` it is not read again.
+    /// With `--once`: the object is not read again later, so a last line without an end is not held back.
     pub once: bool,
 }
 
@@ -38,21 +38,21 @@ impl Task {
     }
 }
 
-/// How a job ended that did not fail.
+/// How a successful job ended.
 #[derive(Debug, Default)]
 pub(in crate::collector) struct JobEnd {
     /// All of the object's content is accepted, and the store has recorded that.
     pub finished: bool,
-    /// Sinks that have not had all of it, by their position among all.
+    /// The sinks that have not had all of it.
     pub deferred: Vec<SinkId>,
-    /// What those of them will have that gather for long.
+    /// The parts left with those of them that gather.
     pub gathered: Vec<Gathered>,
-    /// The version is so new that it is to be read once more.
+    /// The file is so young that it must be read once more.
     pub is_young: bool,
-    /// Sinks that the job was not for may lack something: it was another version than the last that was read to its end, or
+    /// Sinks that the job was not for may lack something: this is another version than the last one read to its end, or
     /// some of it was requeued.
     pub is_new: bool,
-    /// Every sink of the feed has it, where that is known already.
+    /// The proof that every sink of the feed has it, if that is known already.
     pub passed: Option<Passed>,
 }
 
@@ -61,7 +61,7 @@ pub(in crate::collector) struct JobEnd {
 pub(in crate::collector) enum JobError {
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The version with this entity tag will never read, or not before it is restored.
+    /// The version with this entity tag can never be read, or not before it is restored.
     #[error("{object} cannot be read: {reason}")]
     Unreadable { object: ObjectId, etag: Box<str>, kind: FaultKind, reason: String },
     /// The checkpoint moved on while the object was read.
@@ -75,7 +75,7 @@ pub(in crate::collector) enum JobError {
 }
 
 impl JobError {
-    /// The records could not be compared. An error of the store stays what it is: damage, or a failed disk.
+    /// The error when records could not be compared. A store error stays what it is: damage, or a failed disk.
     pub(in crate::collector) fn comparing(object: &ObjectId, error: DeltaError) -> Self {
         Self::Store(match error {
             DeltaError::Table(TableError(source)) => match source.downcast::<StoreError>() {

@@ -1,5 +1,5 @@
-//! What a sink worker reports of gaps: records that vanished from the source before the sink had them, and records that
-//! came back.
+//! Reports gaps: records that vanished from the object before the sink had them, and records that were delivered after
+//! all.
 
 use super::LaneSender;
 use crate::checkpoint::{Committed, GapChange};

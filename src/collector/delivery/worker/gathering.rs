@@ -11,15 +11,15 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::batch::{Builder, Limits};
 use crate::collector::delivery::queue::{Offer, Producers};
 
-/// The longest that the commit of a batch waits for the next to be cut.
+/// The longest that a commit waits for the next batch to be cut.
 const COMMIT_WAITS: Duration = Duration::from_millis(50);
 
-/// Gathers while a batch is under way, and while there is none.
+/// The parts gathered for the next batch, and the queue that they come from.
 pub(super) struct Gathering {
     builder: Builder<Offer>,
     offers: mpsc::Receiver<Offer>,
     producers: Arc<Producers>,
-    /// When the first and the last of what has gathered was added.
+    /// When the first and the last gathered part was added.
     first: Instant,
     last: Instant,
 }
@@ -30,7 +30,7 @@ impl Gathering {
         Self { builder: Builder::new(limits), offers, producers, first: now, last: now }
     }
 
-    /// The parts of the next batch once it is cut; nothing when the worker is closed. Cancel-safe.
+    /// The parts of the next batch once it is cut. `None` if the worker is closed. Cancel-safe.
     pub(super) async fn cut(&mut self) -> Option<Vec<Offer>> {
         loop {
             if let Some(offers) = self.cut_by_now() {
@@ -49,13 +49,13 @@ impl Gathering {
                     None => return Some(self.builder.take()),
                 },
                 () = self.producers.gone() => {}
-                // A slow job does not delay what others have offered.
+                // A slow job must not delay the parts that other jobs have offered.
                 () = sleep(patience) => {}
             }
         }
     }
 
-    /// The parts of the next batch, if it is cut soon: the commit of the batch before can take its seal with it then. Waits
+    /// The parts of the next batch, if it is cut soon: its seal then goes into the commit of the batch before. Waits
     /// only while parts keep coming. Cancel-safe.
     pub(super) async fn cut_soon(&mut self) -> Option<Vec<Offer>> {
         let until = Instant::now() + COMMIT_WAITS;
@@ -88,7 +88,7 @@ impl Gathering {
         self.builder.is_cut(self.first.elapsed(), self.last.elapsed(), more).then(|| self.builder.take())
     }
 
-    /// Takes in what is offered, as far as the next batch has room. Never ends by itself. Cancel-safe.
+    /// Gathers offered parts while the next batch has room. Never returns. Cancel-safe.
     pub(super) async fn grow(&mut self) -> Infallible {
         while !self.builder.is_full() {
             match self.offers.recv().await {

@@ -1,5 +1,5 @@
-//! One lane of a sink: gathers parts into batches, seals them, sends them in requests until the sink has them, and commits
-//! them in the order of their seals.
+//! One lane of a sink: gathers parts into batches, seals them, sends them in requests until the sink has them, and
+//! commits them in the order of their seals.
 
 mod gaps;
 
@@ -50,12 +50,12 @@ use crate::telemetry::metrics::Metrics;
 pub(in crate::collector) enum WorkerError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The stop came while the sink was failing; what was sealed is sent after the next start.
+    /// The stop came while the sink was failing. Sealed batches are sent after the next start.
     #[error("stopped")]
     Stopped,
 }
 
-/// One lane's task: as many batches are under way as its window has room for, and the next gathers meanwhile.
+/// One lane's task. The next batch gathers while up to a window of batches is under way.
 pub(in crate::collector) struct SinkWorker {
     sender: LaneSender,
     gathering: Gathering,
@@ -66,7 +66,7 @@ pub(in crate::collector) struct Setup {
     pub lane: Lane,
     pub sink: Arc<dyn Sink>,
     pub gate: Gate,
-    /// Which program, encoding and settings make the bytes.
+    /// Names the program version, encoding and settings that make the bytes.
     pub encoder: Arc<str>,
     pub limits: Limits,
     pub flow: Flow,
@@ -76,11 +76,11 @@ pub(in crate::collector) struct Setup {
     pub metrics: Arc<Metrics>,
     pub reporter: Reporter,
     pub shutdown: Shutdown,
-    /// Files are to be opened anew.
+    /// Requests to reopen the sink's files.
     pub reopening: Reopening,
-    /// After the stop, how long a delivery under way is waited for.
+    /// How long a delivery under way may take after the stop.
     pub last_send: Duration,
-    /// With `--once` nobody waits for space on the checkpoint store's disk.
+    /// With `--once`: a full disk of the checkpoint store is an error, and is not waited for.
     pub once: bool,
 }
 
@@ -91,11 +91,11 @@ struct LaneSender {
     /// Set when entries were added to the sink's backlog in the store.
     owed: Arc<AtomicBool>,
     setup: Setup,
-    /// Sealed and not committed, in the order of the seals.
+    /// The batches sealed and not committed, in the order of their seals.
     window: VecDeque<UnderWay>,
     sending: Sending,
     asking: Asking,
-    /// Nothing is sent before.
+    /// Nothing is sent before this time.
     resting_until: Option<Instant>,
     storm: Storm,
 }
@@ -105,7 +105,7 @@ enum Turn {
     Sent(Sent),
     Asked(Asked),
     Cut(Option<Vec<Offer>>),
-    /// Something may be sent, or asked for, now.
+    /// It is time to send a request, or to ask for acknowledgements.
     Due,
     Reopen,
     Stopped,
@@ -129,8 +129,8 @@ impl SinkWorker {
         Self { sender, gathering }
     }
 
-    /// Runs until every handle is gone and all that was offered is committed. `unfinished` are the batches that were sealed
-    /// before the process last ended.
+    /// Runs until every handle is dropped and every offered part is committed. `unfinished` are the batches that were
+    /// sealed before the process last ended.
     ///
     /// # Errors
     /// The store failed, or the stop came while the sink was failing.
@@ -152,7 +152,7 @@ impl LaneSender {
         HealthPart::new(PartKind::Sink, &self.name)
     }
 
-    /// Brings to the sink what is sealed and what `gathering` cuts, until all of it is committed and nothing more comes.
+    /// Delivers the sealed batches and those that `gathering` cuts, until all are committed and no more come.
     async fn work(&mut self, mut gathering: Option<&mut Gathering>) -> Result<(), WorkerError> {
         loop {
             self.advance(gathering.as_deref_mut()).await?;
@@ -172,7 +172,7 @@ impl LaneSender {
         }
     }
 
-    /// Waits for what comes next. Cancel-safe, since nothing is taken from what is under way but by its end.
+    /// Waits for the next event. Cancel-safe: an answer is taken from the requests under way only when it is returned.
     async fn next(&mut self, gathering: Option<&mut Gathering>) -> Turn {
         let (has_room, is_idle) = (self.window.len() < usize::from(self.setup.flow.window), self.window.is_empty());
         let due = self.due();
@@ -199,11 +199,11 @@ impl LaneSender {
         }
     }
 
-    /// Commits what is complete, and seals what is cut as far as the window has room.
+    /// Commits complete batches. If the next batch is cut by then, it is sealed in the same write.
     async fn advance(&mut self, mut gathering: Option<&mut Gathering>) -> Result<(), WorkerError> {
         while let Some(receipt) = self.complete() {
             let next = match gathering.as_deref_mut() {
-                // What else is under way would not go on meanwhile.
+                // Waiting for a cut would hold up the other batches in the window.
                 Some(gathering) if self.window.len() > 1 => gathering.cut_by_now(),
                 Some(gathering) => gathering.cut_soon().await,
                 None => None,
@@ -213,7 +213,7 @@ impl LaneSender {
                 None => self.commit_alone(&receipt).await?,
             }
         }
-        // What it failed at last may have been given up. Nothing would be offered to a sink that stands still.
+        // The batch that failed last may have been given up. Jobs offer nothing to a sink marked as failing.
         if gathering.is_some() && self.window.is_empty() {
             self.takes_again();
         }

@@ -1,4 +1,4 @@
-//! The requests of a lane that are under way, and what is waited for besides.
+//! A lane's requests and questions under way, and the times that it waits for.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -21,21 +21,21 @@ pub(super) struct Sent {
     pub(super) result: Result<Delivery, DeliveryError>,
 }
 
-/// What the receiver said of what it had yet to acknowledge.
+/// The receiver's answers about pending events.
 pub(super) struct Asked {
     pub(super) states: Vec<State>,
     pub(super) result: Result<Vec<Acknowledgement>, DeliveryError>,
 }
 
-/// The questions about what is to be acknowledged, one at a time.
+/// The questions about pending events, one at a time.
 #[derive(Default)]
 pub(super) struct Asking {
     pub(super) under_way: FuturesUnordered<Pin<Box<dyn Future<Output = Asked> + Send>>>,
     pub(super) wait: Duration,
     pub(super) not_before: Option<Instant>,
-    /// The last question was not answered.
+    /// The last question failed.
     pub(super) is_failing: bool,
-    /// When requests were last sent again since no acknowledgement came in time; nothing once one has come.
+    /// When requests were last sent again for want of acknowledgements. `None` once an acknowledgement has come.
     pub(super) in_vain: Option<Instant>,
 }
 
@@ -45,16 +45,16 @@ impl Asking {
     }
 }
 
-/// When something is to be done that nobody announces.
+/// When the worker has to act without a message that wakes it.
 #[derive(Clone, Copy)]
 pub(super) struct Due {
     pub(super) at: Option<Instant>,
-    /// Something waits for the gate.
+    /// A request waits for the gate.
     pub(super) waits_for_gate: bool,
 }
 
 impl Due {
-    /// Returns when it is time. Cancel-safe.
+    /// Returns at the time, or when the gate turns. Cancel-safe.
     pub(super) async fn reached(self, gate: &mut Gate) {
         let at = async {
             match self.at {

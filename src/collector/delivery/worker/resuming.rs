@@ -1,4 +1,4 @@
-//! What a sink worker does first: resumes where the last process stood, and completes the batches that it sealed.
+//! A sink worker's start: resumes where the last process ended, and completes the batches that it sealed.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,8 +15,8 @@ use crate::collector::report::limited;
 use crate::sink::{Moved, Receipt, Resumed, Why};
 
 impl LaneSender {
-    /// Takes up the batches that were sealed before the process last ended: those that the sink has are committed, the others
-    /// are rebuilt and to be sent.
+    /// Takes up the batches that were sealed before the process last ended. Batches that the sink has are committed;
+    /// the others are rebuilt, to be sent.
     pub(super) async fn recover(&mut self, unfinished: Vec<Unfinished>) -> Result<(), WorkerError> {
         if unfinished.is_empty() {
             return Ok(());
@@ -51,7 +51,8 @@ impl LaneSender {
         Ok(())
     }
 
-    /// A sealed batch cannot be rebuilt: it is committed as not had, and its objects are read anew for what the sink lacks.
+    /// Passes over a sealed batch that cannot be rebuilt: it is committed as not delivered, and its objects are read
+    /// again for what the sink lacks.
     async fn pass_over(&mut self, sealed: Sealed, why: &str) -> Result<(), WorkerError> {
         let manifest = sealed.manifest();
         self.setup.metrics.unreproducible_batches.add([&self.name], 1);
@@ -72,7 +73,8 @@ impl LaneSender {
         Ok(())
     }
 
-    /// Resumes the sink where the last process stood. Returns the receipts of the sealed batches that it has already.
+    /// Resumes the sink where the last process ended. Returns the receipts of the leading sealed batches that the sink
+    /// has already.
     pub(super) async fn resume(&mut self, sealed: &[&Manifest]) -> Result<Vec<Receipt>, WorkerError> {
         loop {
             let lane = self.setup.positions.lane(&self.setup.lane).await?;
@@ -91,7 +93,7 @@ impl LaneSender {
         }
     }
 
-    /// Lets the sink open its files anew. Nothing is sent meanwhile.
+    /// Lets the sink reopen its files. Nothing is sent meanwhile.
     pub(super) async fn reopen(&mut self) -> Result<(), WorkerError> {
         let mut has_failed = false;
         loop {
@@ -110,7 +112,7 @@ impl LaneSender {
         Ok(())
     }
 
-    /// The sink goes on elsewhere: stores that before it writes anything there.
+    /// The sink continues at another place: stores its new state before it writes there.
     pub(super) async fn remember(&mut self, moved: Moved) -> Result<(), WorkerError> {
         match &moved.why {
             Why::Foreign { bytes } => {

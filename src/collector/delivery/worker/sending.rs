@@ -1,4 +1,4 @@
-//! Sends requests, as many at once as the lane may have under way, and takes their answers.
+//! Sends requests, up to the lane's limit of requests in flight, and handles their answers.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,23 +16,23 @@ use crate::collector::report::limited;
 use crate::sink::{Acknowledgement, Delivery, DeliveryError, Receipt, State};
 use crate::telemetry::health::Activity;
 
-/// The first and the longest wait before a receiver is asked again what it has yet to acknowledge.
+/// The first and the longest wait between two questions about pending events.
 const ASK_FIRST: Duration = Duration::from_millis(100);
 const ASK_LONGEST: Duration = Duration::from_secs(10);
 
-/// What a receiver's answers came to.
+/// The outcome of a receiver's answers about pending events.
 #[derive(Default)]
 struct Heard {
-    /// Which batches of the window it told of. It may tell once only.
+    /// Indices of the batches in the window that it answered about. A receiver may give an answer only once.
     told: BTreeSet<usize>,
-    /// How many events are to be sent again.
+    /// How many events must be sent again.
     lost: u32,
     /// An acknowledgement did not come in time.
     is_late: bool,
 }
 
 impl LaneSender {
-    /// Sends what may be sent now, and asks what is to be asked.
+    /// Sends the requests that may be sent now, and asks for acknowledgements that are due.
     pub(super) fn send_more(&mut self) {
         self.ask();
         let most = usize::from(self.setup.flow.in_flight);
@@ -52,7 +52,7 @@ impl LaneSender {
         }
     }
 
-    /// When something may be sent or asked that cannot be now.
+    /// When the next request or question may be sent.
     pub(super) fn due(&mut self) -> Due {
         let mut at: Option<Instant> = None;
         let mut by = |when: Instant| at = Some(at.map_or(when, |other| other.min(when)));
@@ -72,7 +72,7 @@ impl LaneSender {
         Due { at, waits_for_gate }
     }
 
-    /// Asks the receiver what it has yet to acknowledge, all at once, unless it is too early or that is being asked.
+    /// Asks the receiver about all pending events at once, unless it is too early or a question is under way.
     fn ask(&mut self) {
         if !self.asking.under_way.is_empty() || self.asking.not_before.is_some_and(|at| at > Instant::now()) {
             return;
@@ -133,8 +133,8 @@ impl LaneSender {
         Ok(())
     }
 
-    /// Takes an answer for each state. What is not acknowledged in time is sent again; where no acknowledgement has come since
-    /// that was done before, one request is in that time, since each is a repeat.
+    /// Takes an answer for each state. Events that are not acknowledged in time are sent again. If no acknowledgement
+    /// has come since the last time, only one request is sent again per period, since each is a repeat.
     fn heard(&mut self, states: &[State], answers: Vec<Acknowledgement>) -> Heard {
         let within = self.setup.flow.acknowledged_within;
         let mut sent_again = self.asking.in_vain.map_or(usize::MAX, |since| usize::from(since.elapsed() >= within));
@@ -162,7 +162,7 @@ impl LaneSender {
         Heard { told, lost, is_late }
     }
 
-    /// A request ended.
+    /// Handles the end of a request.
     pub(super) async fn sent(&mut self, Sent { seq, run, result }: Sent) -> Result<(), WorkerError> {
         let Some(at) = self.window.iter().position(|one| one.batch.seq == seq) else { return Ok(()) };
         self.window[at].in_flight -= 1;
@@ -220,7 +220,7 @@ impl LaneSender {
         }
     }
 
-    /// The receiver answered for each event.
+    /// Handles an answer that names the taken and the refused events.
     fn partly(
         &mut self,
         at: usize,
@@ -242,7 +242,7 @@ impl LaneSender {
         if is_sent_at_once {
             one.reopen_in_halves(&left);
         } else if left.count() == run.events.count() {
-            // Nothing went through.
+            // No event was taken or refused.
             one.failed(run.clone(), "no event of the request was taken", self.setup.gate.passed_last());
         } else {
             one.reopen(&left);
@@ -255,7 +255,7 @@ impl LaneSender {
         }
     }
 
-    /// Writes down how far a batch is, where the receiver would not know a repeat and something of it is still to be done.
+    /// Stores the batch's progress, unless the receiver recognizes repeats or the batch is committed next anyway.
     async fn note(&mut self, at: usize) -> Result<(), WorkerError> {
         if self.setup.flow.knows_repeats || self.is_committed_next(at) {
             return Ok(());
@@ -263,7 +263,8 @@ impl LaneSender {
         self.note_surely(at).await
     }
 
-    /// Whether this batch and all before it are complete, and no storm of refused events may put off their commits.
+    /// Whether this batch is committed next: it and all batches before it are complete, and have no refused event for
+    /// which a storm could put the commits off.
     fn is_committed_next(&self, at: usize) -> bool {
         let is_refused = |one: &UnderWay| one.progress.refused_events().next().is_some();
         self.window.iter().take(at + 1).all(|one| one.is_complete() && !is_refused(one))
@@ -274,7 +275,7 @@ impl LaneSender {
         self.store(|positions| positions.note_progress(&sealed, progress.clone())).await
     }
 
-    /// The sink did what it was asked.
+    /// Notes that the sink works.
     pub(super) fn works(&mut self) {
         self.setup.gate.passed();
         self.resting_until = None;
@@ -282,8 +283,8 @@ impl LaneSender {
         self.setup.reporter.worked(&self.part(), Activity::Deliver);
     }
 
-    /// Whether the first batch of the window, which is complete, is part of a storm: the receiver refuses most of what it is
-    /// sent for one reason. Nothing is quarantined then, and the sink is parked.
+    /// Whether the first batch of the window, which must be complete, is part of a storm. If so, nothing is
+    /// quarantined, and the sink is parked.
     pub(super) fn is_storm(&mut self) -> bool {
         let Some(front) = self.window.front_mut() else { return false };
         let reason = self.storm.breaks(front.batch.events(), front.progress.refused_events()).map(str::to_owned);

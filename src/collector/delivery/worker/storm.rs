@@ -1,23 +1,24 @@
-//! Tells a storm, where a receiver refuses most of what it is sent for one reason, from single bad events.
+//! Tells a storm from single bad events: in a storm a receiver refuses most of what it is sent for one reason.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-/// How many of the last events count.
+/// How many of the last events are considered.
 const EVENTS: usize = 1000;
 
-/// Of fewer events nothing is concluded.
+/// With fewer events than this, nothing is a storm.
 const EVENTS_MIN: usize = 20;
 
-/// What became of the last events: nothing for one that was taken, else its reason's hash.
+/// The outcomes of the last events: `None` for a taken event, the hash of the reason for a refused one.
 #[derive(Debug, Default)]
 pub(super) struct Storm {
     last: VecDeque<Option<u64>>,
 }
 
 impl Storm {
-    /// Whether one reason refuses more than half of the last events, those of this batch counted: `refused` are the
-    /// numbers and reasons of `events` events, in their order. If so they are not remembered, since they are sent again.
+    /// The reason for which more than half of the last events were refused, if there is one, this batch included.
+    /// `refused` has the numbers and reasons of the batch's refused events, in order; `events` counts all its events.
+    /// In a storm the batch is not remembered, since it is sent again.
     pub(super) fn breaks<'a>(
         &mut self,
         events: usize,
@@ -62,7 +63,7 @@ impl Storm {
     }
 }
 
-/// Of a reason's beginning: receivers name the error first, and behind a colon what it was about.
+/// Hashes a reason up to its first colon: receivers name the error first, and after a colon what it was about.
 fn hash(reason: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     reason.split(':').next().hash(&mut hasher);

@@ -24,7 +24,8 @@ use crate::reading::Scratch;
 use crate::sink::{Acknowledgement, Answer, Delivery, DeliveryError, MemoryReceiver, State, memory};
 use crate::telemetry::health::Health;
 
-/// A receiver that outlives its sinks and knows the last batch that it has had. It can be told to refuse, or to be silent.
+/// A receiver in memory that outlives its sinks and knows the last batch that it has had. It can be set to refuse, or
+/// to withhold its answers.
 #[derive(Clone)]
 struct Delivered {
     received: Arc<Mutex<Received>>,
@@ -35,13 +36,13 @@ struct Delivered {
 struct Received {
     lines: Vec<Vec<u8>>,
     heads: Vec<Head>,
-    /// How many events were taken of each request.
+    /// How many events of each request were taken.
     batches: Vec<usize>,
     last: Option<Box<str>>,
     refuses: bool,
-    /// What is answered otherwise than that all is taken.
+    /// Answers other than that all events are taken.
     answers: Option<Answers>,
-    /// What it says of a request that it left pending; nothing where it has lost all.
+    /// Its answer about a pending request. `None` if it has lost everything.
     acknowledges: Option<Acknowledges>,
 }
 
@@ -71,7 +72,7 @@ impl Delivered {
         self.received().answers = Some(Box::new(answers));
     }
 
-    /// Leaves each request pending under its id.
+    /// Leaves each request pending, with its id as state.
     fn leave_pending(&self, acknowledges: impl FnMut(&State) -> Acknowledgement + Send + 'static) {
         self.answer(|request| Ok(Some(Delivery::Pending(State(request.id.as_bytes().into())))));
         self.received().acknowledges = Some(Box::new(acknowledges));
@@ -122,7 +123,7 @@ impl MemoryReceiver for Delivered {
 
 const LIMITS: Limits = Limits { bytes: 1 << 20, events: 100, age: Duration::from_millis(200), gathers: false };
 
-/// A worker at work, and what it works with.
+/// A running worker, its store and its receiver.
 struct World {
     store: SqliteStore,
     delivered: Delivered,
@@ -140,7 +141,7 @@ fn open(directory: &Path) -> SqliteStore {
     SqliteStore::open(directory, 1 << 20).unwrap()
 }
 
-/// A store that writes in a task: no time passes meanwhile.
+/// A store whose writes run in a task, so that paused time does not advance during a write.
 fn open_apart(directory: &Path) -> SqliteStore {
     let (store, mut writing) = SqliteStore::open_apart(directory, 1 << 20, Durability::Process).unwrap();
     tokio::spawn(async move {
@@ -206,7 +207,7 @@ fn object(key: &str) -> ObjectId {
     ObjectId::new("logs", key)
 }
 
-/// These records of an object, which nobody has accepted before, an event each.
+/// A part with new records of an object, one event each.
 fn part(key: &str, from: u64, to: u64) -> Part {
     let mut encoded = Encoded { records: to - from, ..Encoded::default() };
     for place in from..to {
@@ -237,7 +238,7 @@ fn part(key: &str, from: u64, to: u64) -> Part {
     }
 }
 
-/// Waits for a condition without letting the time pass.
+/// Waits for a condition without advancing the paused time.
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let began = std::time::Instant::now();
     while !holds() {
@@ -246,7 +247,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Waits for a condition while the time passes.
+/// Waits for a condition while the paused time advances.
 async fn in_time(what: &str, mut holds: impl FnMut() -> bool) {
     let began = std::time::Instant::now();
     while !holds() {
@@ -267,7 +268,7 @@ impl World {
         self.offer(part).await.done().await;
     }
 
-    /// What the sink has had of an object.
+    /// The sink's cursor in an object.
     async fn cursor(&self, key: &str) -> u64 {
         self.store.position(&object(key), &["out".into()]).await.unwrap().sinks[0].accepted
     }
@@ -277,7 +278,7 @@ impl World {
         lines.into_iter().map(|line| String::from_utf8(line).unwrap().trim_end().to_owned()).collect()
     }
 
-    /// Ends the worker as a stopped daemon does; its store is closed.
+    /// Ends the worker as a stopped daemon does, and closes its store.
     async fn end(self) {
         drop(self.handle);
         self.ended.await.unwrap().unwrap();
@@ -327,7 +328,7 @@ async fn a_batch_grows_while_another_is_under_way_and_is_sealed_by_its_commit() 
     let before = world.store.durable_writes();
     let second = world.offer(part("b", 0, 2)).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
-    // It has come of age, and still grows.
+    // The second batch is old enough to be cut, and still grows.
     let third = world.offer(part("a", 1, 4)).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!((second.progress(), third.progress()), ((0, 0), (0, 0)), "one batch at a time");
@@ -376,7 +377,7 @@ async fn a_full_store_is_waited_for_and_nothing_is_sent_twice() {
     world.delivered.hold(true);
     let first = world.offer(part("a", 0, 1)).await;
     until("the first batch's seal", || first.progress() == (1, 0)).await;
-    // Its commit has room; the next batch's fingerprints have not.
+    // The disk has room for the first batch's commit, but not for the next batch's fingerprints.
     let second = world.offer(part("b", 0, 20_000)).await;
     world.store.limit_pages(1).await;
     world.delivered.hold(false);
@@ -437,20 +438,20 @@ async fn a_sink_that_has_more_than_a_restored_store_knows_of_loses_nothing_and_r
     world.deliver(part("a", 1, 2)).await;
     world.deliver(part("a", 2, 3)).await;
     world.end().await;
-    // What is read after the copy was put back is the second batch again by its number, and holds more.
+    // After the old copy is put back, the next batch has the number of the second one again, and holds more.
     let world = start(open(&copy), &delivered, "e").await;
     world.deliver(part("a", 1, 4)).await;
     assert_eq!(world.lines(), ["a 0", "a 1", "a 2", "a 1", "a 2", "a 3"]);
     let uids: Vec<EventId> = delivered.received().heads.iter().map(|head| head.uid).collect();
     assert_eq!(uids[1..3], uids[3..5]);
-    // From there on the two agree.
+    // From here on store and receiver agree.
     world.end().await;
     let world = start(open(&copy), &delivered, "e").await;
     world.deliver(part("a", 4, 5)).await;
     assert_eq!(world.lines().len(), 7);
 }
 
-/// The numbers of a request's events that hold this text, and of the others.
+/// The numbers of a request's events that contain this text, and the other events.
 fn split(request: &Request, text: &str) -> (Vec<u32>, Selection) {
     let (mut with, mut without) = (Vec::new(), Selection::default());
     for event in request.events() {
@@ -462,7 +463,7 @@ fn split(request: &Request, text: &str) -> (Vec<u32>, Selection) {
     (with, without)
 }
 
-/// Takes the events without this text, and refuses the others for a reason.
+/// Takes the events without this text, and refuses the others with a reason.
 fn refuses(request: &Request, text: &str, reason: &str) -> Delivery {
     let (refused, taken) = split(request, text);
     Delivery::Partly { taken, refused: refused.into_iter().map(|event| (event, reason.into())).collect(), after: None }
@@ -629,7 +630,7 @@ fn acknowledging() -> Flow {
 }
 
 impl World {
-    /// Waits until the store has so many batches under way, with these events acknowledged of each.
+    /// Waits until the store has as many batches under way as `expected`, with these events of each acknowledged.
     async fn has_acknowledged(&self, expected: &[&[u32]]) {
         let began = std::time::Instant::now();
         loop {
@@ -679,7 +680,7 @@ async fn what_a_receiver_acknowledges_is_written_down_since_it_may_tell_it_once(
 async fn where_no_acknowledgement_ever_comes_the_sink_is_parked_and_one_request_probes() {
     let directory = tempfile::tempdir().unwrap();
     let world = start_as(acknowledging(), open_apart(directory.path()), &Delivered::default(), "e").await;
-    // When each was sent, and how often the sink was parked by then.
+    // When each request was sent, and how often the sink had been parked by then.
     let sent: Arc<Mutex<Vec<(Instant, u64)>>> = Arc::default();
     let (times, metrics) = (Arc::clone(&sent), Arc::clone(&world.metrics));
     world.delivered.leave_pending(|_| Acknowledgement::NotYet);

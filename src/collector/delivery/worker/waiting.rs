@@ -1,4 +1,4 @@
-//! What a sink worker does while its sink, or the store, cannot take more.
+//! How a sink worker waits while its sink fails or the store's disk is full.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use crate::collector::report::limited;
 use crate::sink::DeliveryError;
 use crate::telemetry::health::{self, Activity, Patience};
 
-/// The longest wait before a write is retried for which the checkpoint store's disk had no space.
+/// The longest wait before a write is retried that failed because the store's disk is full.
 const SPACE_RETRY: Duration = Duration::from_secs(5);
 
 impl LaneSender {
-    /// The sink did not take what it was sent: reports that. Nothing more is sent before a while has passed.
+    /// Reports that the sink did not take a request. Nothing is sent for the returned time.
     pub(super) fn failed(&mut self, error: &DeliveryError) -> Duration {
         let (outcome, failure) = match error {
             DeliveryError::Unavailable { after, .. } => ("unavailable", Failure::Transient { after: *after }),
@@ -43,13 +43,13 @@ impl LaneSender {
         wait
     }
 
-    /// The same, and waits.
+    /// Like [`failed`](Self::failed), and waits for that time.
     pub(super) async fn pause(&mut self, error: &DeliveryError) -> Result<(), WorkerError> {
         let wait = self.failed(error);
         self.wait(wait).await
     }
 
-    /// Writes to the store, again and again while its disk has no space.
+    /// Writes to the store, and retries while its disk is full.
     pub(super) async fn store<T>(
         &mut self,
         write: impl Fn(&dyn Positions) -> Answer<'_, T> + Send + Sync,
@@ -57,7 +57,7 @@ impl LaneSender {
         Ok(self.store_timed(write).await?.0)
     }
 
-    /// The same, and how long the write took that succeeded.
+    /// Like [`store`](Self::store), and also returns how long the successful write took.
     pub(super) async fn store_timed<T>(
         &mut self,
         write: impl Fn(&dyn Positions) -> Answer<'_, T> + Send + Sync,
@@ -87,7 +87,7 @@ impl LaneSender {
         self.wait(wait).await
     }
 
-    /// The store answered, perhaps after waits.
+    /// Notes that the store's disk took the write, perhaps after waits.
     fn written(&self, waited: &Backoff) {
         self.setup.reporter.stored();
         if waited.attempts() > 0 {
@@ -95,7 +95,7 @@ impl LaneSender {
         }
     }
 
-    /// The sink does not stand still any more.
+    /// Notes that the sink takes events again.
     pub(super) fn takes_again(&self) {
         self.status.send_if_modified(|status| status.failing.take().is_some());
     }

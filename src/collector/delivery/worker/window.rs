@@ -1,4 +1,4 @@
-//! The batches of a lane that are sealed and not committed, and which of their events are still to be sent.
+//! A lane's batches that are sealed and not committed, and their events that are still to be sent.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -13,44 +13,44 @@ use crate::collector::delivery::recovery::UnfinishedRecords;
 use crate::notification::ObjectId;
 use crate::sink::{Acknowledgement, Progress, Receipt, State};
 
-/// A request that fails for so long is sent in halves: perhaps one event in it is what the receiver fails at.
+/// A request that has failed for this long is sent in halves: the receiver may fail at one event in it.
 const FAILS_FOR: Duration = Duration::from_secs(600);
 
-/// An event that fails alone for so long, after others of its request were taken, is what the receiver fails at, though
-/// nothing else that was sent meanwhile shows that the receiver works.
+/// An event that has failed alone for this long, while others of its request were taken, is refused even if nothing
+/// else shows that the receiver works.
 const FAILS_ALONE_FOR: Duration = Duration::from_secs(6 * 3600);
 
-/// A sealed batch on its way.
+/// A sealed batch under way.
 pub(super) struct UnderWay {
     pub(super) sealed: Sealed,
-    /// The parts it is made of; none where it was sealed by an earlier process.
+    /// Its parts. Empty if an earlier process sealed it.
     pub(super) offers: Vec<Offer>,
-    /// The records of an earlier process's parts.
+    /// The records of its parts, if an earlier process sealed it.
     pub(super) unfinished: Vec<UnfinishedRecords>,
     pub(super) batch: Batch,
     pub(super) objects: Arc<BTreeSet<ObjectId>>,
     pub(super) since: Instant,
     pub(super) progress: Progress,
-    /// What is to be sent and is not under way, in order.
+    /// The runs still to be sent, in order.
     runs: VecDeque<Run>,
     pub(super) in_flight: usize,
-    /// The receipt of a batch that was taken whole, for a sink that holds the position itself.
+    /// The receipt of a batch that was taken whole, from a sink whose state has the position.
     receipt: Option<Receipt>,
-    /// Requests of which some part was taken after they were split, and since when.
+    /// Split requests of which some part was taken: when that first happened, by number of the request.
     partly_taken: BTreeMap<u32, Instant>,
     next_request: u32,
-    /// Since when acknowledgements are waited for.
+    /// The acknowledgements waited for, and since when.
     awaited_since: Vec<(State, Instant)>,
 }
 
-/// Events to be sent in one request.
+/// A run: events to be sent in one request.
 #[derive(Clone, Debug)]
 pub(super) struct Run {
     pub(super) events: Selection,
-    /// Which request it is of: the parts of one that was split have the same.
+    /// The number of its request. The halves of a split request keep it.
     request: u32,
     is_split: bool,
-    /// Since when it fails, and when it last did.
+    /// When it first and last failed.
     failing: Option<(Instant, Instant)>,
 }
 
@@ -63,7 +63,7 @@ impl UnderWay {
         Self::of(sealed, offers, batch)
     }
 
-    /// A batch that an earlier process sealed, as it was rebuilt.
+    /// A rebuilt batch that an earlier process sealed.
     pub(super) fn rebuilt(sealed: Sealed, batch: Batch, unfinished: Vec<UnfinishedRecords>) -> Self {
         Self { unfinished, ..Self::of(sealed, Vec::new(), batch) }
     }
@@ -108,7 +108,7 @@ impl UnderWay {
         }
     }
 
-    /// Those of `events` that are not taken are to be sent, cut as the batch was sealed.
+    /// Queues those of `events` that are still open, cut by the limits that were sealed with the batch.
     pub(super) fn reopen(&mut self, events: &Selection) {
         let limits = self.sealed.manifest().limits;
         for events in limits.cut(&self.batch, &self.progress.open(events)) {
@@ -117,13 +117,13 @@ impl UnderWay {
         }
     }
 
-    /// The receiver read no further than an event that it does not take. The others are sent in halves, so that many such
-    /// events of one request cost in proportion.
+    /// Queues the open events of `events` in halves: the receiver stopped reading at an event that it does not take.
+    /// With halves, many such events in one request cost in proportion to their number.
     pub(super) fn reopen_in_halves(&mut self, events: &Selection) {
         events.halves().iter().for_each(|half| self.reopen(half));
     }
 
-    /// What is to be sent next.
+    /// The next run to send.
     pub(super) fn next_run(&mut self) -> Option<Run> {
         let run = self.runs.pop_front()?;
         self.in_flight += 1;
@@ -144,28 +144,28 @@ impl UnderWay {
         self.receipt = (receipt.state().is_some()).then_some(receipt);
     }
 
-    /// These of its events were taken, and the others are to be sent next.
+    /// Notes that `taken` of the run's events were taken. The others are sent next.
     pub(super) fn begun(&mut self, run: &Run, taken: &Selection) {
         self.progress.taken(taken);
         self.went_through(run);
         self.reopen(&run.events);
     }
 
-    /// Something of the request was taken.
+    /// Notes that events of the run were taken.
     pub(super) fn went_through(&mut self, run: &Run) {
         if run.is_split {
             self.partly_taken.entry(run.request).or_insert_with(Instant::now);
         }
     }
 
-    /// The receiver says later whether it has them.
+    /// Notes that the run's events are pending: the receiver says later whether it has them.
     pub(super) fn pending(&mut self, run: &Run, state: &State) {
         self.progress.pending(&run.events, state);
         self.awaited_since.push((state.clone(), Instant::now()));
     }
 
-    /// Whether an acknowledgement was waited for as long. One that an earlier process waited for counts from the first time
-    /// that this one asked.
+    /// Whether an acknowledgement has been waited for at least this `long`. If an earlier process sent the events, the
+    /// time counts from the first question of this process.
     pub(super) fn has_waited_for(&mut self, state: &State, long: Duration) -> bool {
         if !self.progress.awaited().contains(&state) {
             return false;
@@ -179,7 +179,7 @@ impl UnderWay {
         }
     }
 
-    /// What the receiver says of events that it had yet to acknowledge. Returns them.
+    /// Takes the receiver's answer about pending events, and returns these events.
     pub(super) fn acknowledged(&mut self, state: &State, answer: Acknowledgement) -> Selection {
         if answer != Acknowledgement::NotYet {
             self.awaited_since.retain(|(own, _)| own != state);
@@ -187,24 +187,24 @@ impl UnderWay {
         self.progress.acknowledged(state, answer)
     }
 
-    /// What was refused is to be sent again.
+    /// Queues the refused events again.
     pub(super) fn reopen_refused(&mut self) {
         self.progress.reopen_refused();
         self.reopen(&self.all());
     }
 
-    /// It is sent again as it was.
+    /// Queues the run again, unchanged.
     pub(super) fn again(&mut self, run: Run) {
         self.runs.push_front(run);
     }
 
-    /// It failed as if it were not its fault. After a while of that it is sent in halves, until what the receiver fails at
-    /// stands alone. `worked` is when the receiver last answered as it should.
+    /// Notes that the run failed, for no fault of its events as far as the receiver says. After a while it is sent in
+    /// halves, until an event that the receiver fails at is alone. `worked` is when a request last succeeded.
     pub(super) fn failed(&mut self, mut run: Run, reason: &str, worked: Option<Instant>) {
         let now = Instant::now();
         let (since, last) = run.failing.map_or((now, None), |(since, last)| (since, Some(last)));
         run.failing = Some((since, now));
-        // A sink that takes batches whole would write all of it for each half.
+        // A sink that takes whole batches would write the whole batch for each half.
         let is_taken_whole = self.sealed.manifest().limits == RequestLimits::WHOLE;
         let has_worked = last.is_some_and(|last| worked.is_some_and(|worked| worked > last));
         if is_taken_whole || since.elapsed() < FAILS_FOR {
@@ -219,14 +219,14 @@ impl UnderWay {
         }
     }
 
-    /// Whether the receiver fails at this event: it took others of the same request long ago, and something since this one
-    /// last failed. An outage fails at everything.
+    /// Whether the receiver fails at this one event: it took others of the same request long ago, and has worked since
+    /// this one last failed. In an outage it fails at everything.
     fn is_what_fails(&self, run: &Run, has_worked: bool) -> bool {
         let alone_for = self.partly_taken.get(&run.request).map_or(Duration::ZERO, Instant::elapsed);
         alone_for >= FAILS_ALONE_FOR || alone_for >= FAILS_FOR && has_worked
     }
 
-    /// The receiver takes none of it: an event alone is refused, several are sent in halves.
+    /// Notes that the receiver will never take the run as it is: a single event is refused, several are sent in halves.
     pub(super) fn refused(&mut self, run: &Run, reason: Box<str>) {
         if run.events.count() > 1 {
             self.split(run);
@@ -241,12 +241,12 @@ impl UnderWay {
         }
     }
 
-    /// Whether the receiver has all of it that it ever takes.
+    /// Whether nothing of the batch is left to send or to be acknowledged: every event is taken or refused.
     pub(super) fn is_complete(&self) -> bool {
         self.in_flight == 0 && !self.has_runs() && self.progress.awaited().is_empty()
     }
 
-    /// The proof of that.
+    /// The receipt of a complete batch.
     pub(super) fn receipt(&self) -> Option<Receipt> {
         if !self.is_complete() {
             return None;
@@ -270,7 +270,7 @@ mod tests {
         RequestLimits { bytes: 100, events, envelope_bytes: 0, fixed_bytes: 0 }
     }
 
-    /// Sends all that is to be sent, to a receiver that refuses what holds one of these events.
+    /// Sends all runs to a receiver that refuses each run with an event of `bad`. Returns the number of requests.
     fn send(under_way: &mut UnderWay, bad: &[u32]) -> usize {
         let mut requests = 0;
         while let Some(run) = under_way.next_run() {
