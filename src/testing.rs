@@ -86,7 +86,9 @@ pub mod notification {
     }
 
     pub mod queue {
-        pub use crate::notification::queue::{Attributes, Config, Message, Outcome, Queue, QueueError, ReceiptHandle};
+        pub use crate::notification::queue::{
+            Attributes, Config, Message, Outcome, Queue, QueueError, ReceiptHandle, Redrive,
+        };
     }
 
     pub mod scan {

@@ -39,7 +39,7 @@ pub(crate) use quarantine::{
 pub(crate) use sqlite::{BackupError, CACHE_BYTES, Entry, Kind, OpenError, UnroutedSelection};
 pub use sqlite::{DiskScratch, Durability, Inspection, Selection, SqliteStore, Writing, back_up};
 pub(crate) use unrouted::{KeptObject, NoFeed, Remembered, Unrouted};
-pub(crate) use upkeep::{Forgotten, Freshness, Upkeep};
+pub(crate) use upkeep::{Disk, Forgotten, Freshness, StoreSize, Upkeep};
 
 /// A checkpoint store as its four interfaces. Cheap to clone; closed when the last clone is dropped.
 #[derive(Clone)]

@@ -18,8 +18,8 @@ pub trait Upkeep: Send + Sync {
     /// instance has opened the store.
     fn in_place(&self) -> Answer<'_, ()>;
 
-    /// The size of the store in bytes.
-    fn size_bytes(&self) -> Answer<'_, u64>;
+    /// How much the store takes, and how much it has room for.
+    fn size(&self) -> Answer<'_, StoreSize>;
 
     /// Forgets some objects that have not changed since `before_ms`, are in no backlog and no sealed batch, and have no
     /// records in quarantine, which could still be delivered. Call it again until it forgets none.
@@ -40,6 +40,21 @@ pub trait Upkeep: Send + Sync {
 
     /// Leaves the store in the best state for the next start. This must be the last call.
     fn tidy(&self) -> Answer<'_, ()>;
+}
+
+/// How much a store takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct StoreSize {
+    pub bytes: u64,
+    /// The disk that it is on; nothing where there is none, or its size is not known.
+    pub disk: Option<Disk>,
+}
+
+/// How large a disk is, and what of it may still be written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Disk {
+    pub bytes: u64,
+    pub available_bytes: u64,
 }
 
 /// How much was forgotten.

@@ -1,5 +1,7 @@
 //! Moves one change along the whole path. The only folder that spawns, sleeps, retries, reads the clock and logs.
 
+mod announce;
+
 pub(crate) mod backoff;
 
 mod budget;
@@ -15,6 +17,8 @@ mod delivery;
 mod error;
 
 mod feeds;
+
+mod flowed;
 
 mod freshness;
 
@@ -51,6 +55,8 @@ mod upkeep;
 mod users;
 
 mod watch;
+
+mod watched;
 
 pub(crate) mod world;
 
@@ -114,7 +120,7 @@ pub async fn run_in<Q: Queue>(world: World<Q>, config: Config, mode: Mode, shutd
     let metrics = Arc::new(Metrics::new(clock.now_ms()));
     let health = Arc::new(Health::default());
     let reporter = Reporter::new(&health, &metrics, began);
-    announce(&reporter, &config);
+    announce::announce(&reporter, &config);
     reporter.worked(&Part::store(), Activity::Commit);
     freshness::restore(&*store.upkeep, &config, &metrics).await?;
     let feeds = Arc::new(build::feeds(&config, places)?);
@@ -175,18 +181,6 @@ pub async fn run_in<Q: Queue>(world: World<Q>, config: Config, mode: Mode, shutd
     let Err(error) = ended else { return Ok(()) };
     // Where the store is gone, that is the cause of every other failure.
     Err(store.upkeep.in_place().await.map_or_else(Error::Store, |()| error))
-}
-
-/// Makes every part known that the configuration names, so that each shows from the start.
-fn announce(reporter: &Reporter, config: &Config) {
-    reporter.announce(Part::store());
-    let feeds = config.feed.keys().map(|name| Part::new(PartKind::Feed, name));
-    let sinks = config.sink.keys().map(|name| Part::new(PartKind::Sink, name));
-    let queues = build::queues(config).into_keys().map(|name| Part::new(PartKind::Queue, &name));
-    feeds.chain(sinks).chain(queues).for_each(|part| reporter.announce(part));
-    for (feed, table) in &config.feed {
-        table.sinks.iter().for_each(|sink| reporter.metrics().announce(feed, sink));
-    }
 }
 
 /// Everything that runs.

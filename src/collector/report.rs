@@ -170,6 +170,7 @@ impl Reporter {
             return;
         }
         let (subject, hint, kind) = (format!("{feed} {}", kind.word()), kind.advice(), kind.word());
+        let error = without_address(object, error);
         limited!(self, WARN, &subject, "a read failed and is tried again", feed, %object, kind, %error, hint, attempts);
     }
 
@@ -184,6 +185,11 @@ impl Reporter {
         let held_back = self.limiter().end();
         held_back.iter().for_each(log_held_back);
     }
+}
+
+/// What an error says, where a field of the same line names the object.
+pub(super) fn without_address(object: &ObjectId, error: &dyn std::error::Error) -> String {
+    error.to_string().replace(&object.to_string(), "the object")
 }
 
 /// Logs how many messages were held back. The first of them was logged at its own level.

@@ -14,7 +14,6 @@ use crate::admin::{self, Listener, SocketFile};
 use crate::batch::{self, Lane};
 use crate::checkpoint::Store;
 use crate::collector::budget::Budget;
-use crate::collector::build;
 use crate::collector::clock::{self, Clock};
 use crate::collector::compute::Compute;
 use crate::collector::delivery::gate::Gate;
@@ -37,7 +36,8 @@ use crate::collector::scanner::Scanner;
 use crate::collector::schedule::requests::ReadRequests;
 use crate::collector::services::Services;
 use crate::collector::shutdown::{Reopening, Shutdown};
-use crate::collector::upkeep::{self, Watched};
+use crate::collector::watched::Watched;
+use crate::collector::{build, upkeep};
 use crate::config::{Config, Limits, Listen, Share, feed};
 use crate::identity::Identity;
 use crate::notification::queue::Queue;
@@ -310,7 +310,7 @@ pub(super) fn queues<Q: Queue>(
         }
         drop(intake);
         tasks.spawn(lease.map(Ok));
-        watched.push(Watched { name, queue, in_flight });
+        watched.push(Watched::new(name, queue, in_flight));
     }
     Ok(watched)
 }

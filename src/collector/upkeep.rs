@@ -7,11 +7,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::info;
 
-use crate::checkpoint::{Forgotten, StoreError, Upkeep};
+use crate::checkpoint::{Disk, Forgotten, StoreError, StoreSize, Upkeep};
 use crate::collector::clock;
-use crate::collector::intake::in_flight::InFlightMessages;
+use crate::collector::flowed::Flowed;
 use crate::collector::report::{Reporter, limited};
 use crate::collector::services::Services;
+use crate::collector::watched::Watched;
 use crate::identity::fault::FaultKind;
 use crate::identity::{Identity, IdentityError};
 use crate::notification::queue::Queue;
@@ -35,13 +36,6 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// A sink that has a batch for so long without an answer stands still.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
-/// A queue and its in-flight messages.
-pub(super) struct Watched<Q> {
-    pub name: Arc<str>,
-    pub queue: Arc<Q>,
-    pub in_flight: InFlightMessages,
-}
-
 /// Looks after the store, the identities and the queues until the process ends.
 pub(super) async fn run<Q: Queue>(
     services: Arc<Services>,
@@ -61,22 +55,10 @@ pub(super) async fn run<Q: Queue>(
                 }
             }
         }
-        let store = &services.store;
-        let size_bytes = store.upkeep.size_bytes().await?;
-        services.metrics.checkpoint_db_bytes.set(i64::try_from(size_bytes).unwrap_or(i64::MAX));
-        for (kind, entries, body_bytes) in store.quarantine.quarantine_size().await?.kinds {
-            services.metrics.quarantine_entries.set([&kind], i64::try_from(entries).unwrap_or(i64::MAX));
-            services.metrics.quarantine_body_bytes.set([&kind], i64::try_from(body_bytes).unwrap_or(i64::MAX));
-        }
-        let unrouted = store.quarantine.unrouted_count().await?;
-        services.metrics.left_out.objects.set(i64::try_from(unrouted).unwrap_or(i64::MAX));
-        for worker in services.workers.iter() {
-            let entries = i64::try_from(store.backlog.backlog_len(&worker.name).await?).unwrap_or(i64::MAX);
-            services.metrics.backlog_objects.set([&worker.name], entries);
-        }
+        look_at_store(&services).await?;
         look_at_identities(&services, &identities).await;
         for queue in &queues {
-            look_at(&services, queue).await;
+            queue.look(&services).await;
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
@@ -109,6 +91,26 @@ async fn forget(services: &Services) -> Result<(), StoreError> {
     let (objects, gap_records) = (all_objects, all_gap_records);
     if objects > 0 {
         info!(objects, gap_records, "forgot the checkpoints of objects that have not changed for long");
+    }
+    Ok(())
+}
+
+async fn look_at_store(services: &Services) -> Result<(), StoreError> {
+    let (store, metrics) = (&services.store, &services.metrics);
+    let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let StoreSize { bytes, disk } = store.upkeep.size().await?;
+    metrics.checkpoint.db_bytes.set(gauge(bytes));
+    if let Some(Disk { bytes, available_bytes }) = disk {
+        metrics.checkpoint.disk_bytes.set(gauge(bytes));
+        metrics.checkpoint.disk_available_bytes.set(gauge(available_bytes));
+    }
+    for (kind, entries, body_bytes) in store.quarantine.quarantine_size().await?.kinds {
+        metrics.quarantine_entries.set([&kind], gauge(entries));
+        metrics.quarantine_body_bytes.set([&kind], gauge(body_bytes));
+    }
+    metrics.left_out.objects.set(gauge(store.quarantine.unrouted_count().await?));
+    for worker in services.workers.iter() {
+        metrics.backlog_objects.set([&worker.name], gauge(store.backlog.backlog_len(&worker.name).await?));
     }
     Ok(())
 }
@@ -148,18 +150,6 @@ async fn look_at_identities(services: &Services, identities: &[Identity]) {
     }
 }
 
-async fn look_at<Q: Queue>(services: &Services, watched: &Watched<Q>) {
-    let oldest_ms = watched.in_flight.all().iter().filter_map(|message| message.message().sent_at_ms).min();
-    let age_secs = oldest_ms.map_or(0, |sent_ms| (services.clock.now_ms() - sent_ms).max(0) / 1000);
-    services.metrics.queue.oldest_message_age.set([&watched.name], age_secs);
-    // Without permission to ask, the gauges stay as they are; receiving reports what is wrong.
-    if let Ok(attributes) = watched.queue.attributes().await {
-        let count = |messages: u64| i64::try_from(messages).unwrap_or(i64::MAX);
-        services.metrics.queue.visible_messages.set([&watched.name], count(attributes.visible_messages));
-        services.metrics.queue.inflight_messages.set([&watched.name], count(attributes.in_flight_messages));
-    }
-}
-
 /// Tells the service manager that the daemon is alive, as long as it is.
 pub(super) async fn watchdog(health: Arc<Health>, began: Instant, every: Duration) {
     loop {
@@ -171,12 +161,13 @@ pub(super) async fn watchdog(health: Arc<Health>, began: Instant, every: Duratio
     }
 }
 
-/// Reports until it is dropped: how many messages were held back, sinks that do not answer, and the service manager's
+/// Reports until it is dropped: how many messages were held back, what flowed, sinks that do not answer, and the service manager's
 /// status line.
 pub(super) async fn report(services: Arc<Services>) {
-    let mut shown = String::new();
+    let (mut shown, mut flowed) = (String::new(), Flowed::begin());
     loop {
         services.reporter.look();
+        flowed.look(&services);
         look_at_sinks(&services.reporter, &services);
         let summary = status::summary(&services.health);
         if shown != summary {

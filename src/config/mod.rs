@@ -86,14 +86,16 @@ pub struct Log {
 }
 
 impl Log {
-    /// What `level` lets through.
+    /// What `level` lets through. A bare word is about our own lines: what libraries say of their own is told by us, with feed
+    /// and object, and might show an address with a signature in it.
     pub fn filter(&self) -> Result<EnvFilter, LevelError> {
         let level = self.level.as_deref().unwrap_or("info");
         // To the filter a bare word is a target: all of that target, and nothing else.
-        if !level.contains(['=', ',', '[']) && level.parse::<Level>().is_err() {
-            return Err(LevelError::Unknown);
+        if level.contains(['=', ',', '[']) {
+            return Ok(EnvFilter::try_new(level)?);
         }
-        Ok(EnvFilter::try_new(level)?)
+        let level: Level = level.parse().map_err(|_| LevelError::Unknown)?;
+        Ok(EnvFilter::try_new(format!("off,auditferry={level}"))?)
     }
 }
 

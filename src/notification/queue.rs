@@ -31,6 +31,10 @@ pub trait Queue: Send + Sync + 'static {
     /// Asks how the queue is set up and how full it is. `Denied` if the identity may not ask; nothing else needs this
     /// permission.
     fn attributes(&self) -> impl Future<Output = Result<Attributes, QueueError>> + Send;
+
+    /// How many messages are in the queue to which those go that come too often. `Denied` as with
+    /// [`attributes`](Self::attributes).
+    fn dead_letters(&self, redrive: &Redrive) -> impl Future<Output = Result<u64, QueueError>> + Send;
 }
 
 /// How a queue is set up, and how full it is. The counts are approximate.
@@ -47,6 +51,8 @@ pub struct Attributes {
     /// The queue rejects longer notifications, which are then lost.
     pub message_bytes_max: Option<u64>,
     pub redrive: Option<Redrive>,
+    /// Whether the queue encrypts what it keeps; nothing where it does not say.
+    pub is_encrypted: Option<bool>,
 }
 
 /// The redrive policy: the dead-letter queue for messages that are received too often.

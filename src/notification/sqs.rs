@@ -1,5 +1,6 @@
 //! A queue of notifications in SQS.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region};
@@ -101,6 +102,13 @@ impl SqsQueue {
         Ok(outcomes(handles.len(), done, &reply.failed))
     }
 
+    /// What the queue at this URL says of itself.
+    async fn told(&self, url: &str) -> Result<HashMap<QueueAttributeName, String>, QueueError> {
+        let request = self.client.get_queue_attributes().queue_url(url).attribute_names(QueueAttributeName::All);
+        let reply = request.send().await.map_err(|error| failed(url, &self.identity, &Fault::of(&error)))?;
+        Ok(reply.attributes.unwrap_or_default())
+    }
+
     fn unbuilt(&self, error: &dyn std::error::Error) -> QueueError {
         QueueError::Denied { queue: self.url.clone(), kind: FaultKind::Rejected, reason: error.to_string() }
     }
@@ -112,15 +120,7 @@ impl SqsQueue {
 
 impl Queue for SqsQueue {
     async fn attributes(&self) -> Result<Attributes, QueueError> {
-        let reply = self
-            .client
-            .get_queue_attributes()
-            .queue_url(&self.url)
-            .attribute_names(QueueAttributeName::All)
-            .send()
-            .await
-            .map_err(|error| self.failed(&Fault::of(&error)))?;
-        let told = reply.attributes.unwrap_or_default();
+        let told = self.told(&self.url).await?;
         let text = |name: QueueAttributeName| told.get(&name).map(String::as_str);
         let number = |name: QueueAttributeName| text(name).and_then(|text| text.parse::<u64>().ok());
         let small = |name: QueueAttributeName| number(name).and_then(|number| u32::try_from(number).ok());
@@ -132,7 +132,24 @@ impl Queue for SqsQueue {
             retention_secs: small(QueueAttributeName::MessageRetentionPeriod),
             message_bytes_max: number(QueueAttributeName::MaximumMessageSize),
             redrive: text(QueueAttributeName::RedrivePolicy).and_then(redrive),
+            is_encrypted: match (
+                text(QueueAttributeName::KmsMasterKeyId),
+                text(QueueAttributeName::SqsManagedSseEnabled),
+            ) {
+                (Some(key), _) if !key.is_empty() => Some(true),
+                (_, managed) => managed.map(|managed| managed == "true"),
+            },
         })
+    }
+
+    async fn dead_letters(&self, redrive: &Redrive) -> Result<u64, QueueError> {
+        let told = self.told(&dead_letter_url(&self.url, &redrive.dead_letter_arn)).await?;
+        let counts = [
+            QueueAttributeName::ApproximateNumberOfMessages,
+            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+            QueueAttributeName::ApproximateNumberOfMessagesDelayed,
+        ];
+        Ok(counts.iter().filter_map(|count| told.get(count)?.parse::<u64>().ok()).sum())
     }
 
     async fn receive(&self, max: usize, wait_secs: u32) -> Result<Vec<Message>, QueueError> {
@@ -179,6 +196,15 @@ impl Config {
     /// The queue's region: as configured, or else as its URL says.
     pub fn region(&self) -> Option<String> {
         self.region.clone().or_else(|| self.url.as_deref().and_then(region_of))
+    }
+}
+
+/// The URL of a queue's dead-letter queue, which is of the same account and region (SQS Developer Guide).
+fn dead_letter_url(url: &str, dead_letter_arn: &str) -> String {
+    let name = dead_letter_arn.rsplit(':').next().unwrap_or_default();
+    match url.rsplit_once('/') {
+        Some((account, _)) => format!("{account}/{name}"),
+        None => name.to_owned(),
     }
 }
 
@@ -275,6 +301,17 @@ fn foreign_origin(url: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_dead_letter_queue_is_asked_where_its_queue_is() {
+        let arn = "arn:aws:sqs:eu-central-1:123456789012:dead";
+        let url = "https://sqs.eu-central-1.amazonaws.com/123456789012/q";
+        assert_eq!(dead_letter_url(url, arn), "https://sqs.eu-central-1.amazonaws.com/123456789012/dead");
+        assert_eq!(
+            dead_letter_url("http://127.0.0.1:4566/000000000000/q", arn),
+            "http://127.0.0.1:4566/000000000000/dead"
+        );
+    }
 
     #[tokio::test]
     async fn no_request_goes_to_another_machine_in_the_clear() {

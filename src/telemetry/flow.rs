@@ -32,6 +32,22 @@ pub(crate) struct Stream {
     pub under_way: u64,
 }
 
+impl Stream {
+    /// What came since `before`, and what is under way now. Nothing where nothing moved.
+    pub(crate) fn since(&self, before: &Self) -> Option<Self> {
+        let moved = Self {
+            read: self.read - before.read,
+            delivered: self.delivered - before.delivered,
+            refused: self.refused - before.refused,
+            filtered: self.filtered - before.filtered,
+            missing: self.missing - before.missing,
+            reread: self.reread - before.reread,
+            under_way: self.under_way,
+        };
+        (moved != Self { under_way: self.under_way, ..Self::default() }).then_some(moved)
+    }
+}
+
 /// All streams. Cheap to clone.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Flow(Arc<Mutex<Streams>>);
@@ -177,6 +193,15 @@ mod tests {
         assert_eq!(stream(&flow), expected);
         drop(given_up);
         assert_eq!(stream(&flow), Stream { under_way: 0, reread: 3, ..expected });
+    }
+
+    #[test]
+    fn of_a_stream_is_told_what_came_and_nothing_where_nothing_moved() {
+        let before = Stream { read: 9, delivered: 4, under_way: 5, ..Stream::default() };
+        assert_eq!(before.since(&before), None);
+        let now = Stream { read: 10, delivered: 8, refused: 1, under_way: 1, ..Stream::default() };
+        let moved = Stream { read: 1, delivered: 4, refused: 1, under_way: 1, ..Stream::default() };
+        assert_eq!(now.since(&before), Some(moved));
     }
 
     #[test]

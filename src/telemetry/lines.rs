@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
@@ -10,10 +10,28 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::config::LogFormat;
 use crate::visible::{is_hidden, visible};
 
+/// How an event is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Form {
+    pub(super) format: LogFormat,
+    /// Each line begins with its priority, as the journal reads it (sd-daemon(3)).
+    pub(super) has_priorities: bool,
+}
+
 /// What another format writes, as one line without hidden characters.
 pub(super) struct OneLine<F> {
     pub(super) format: F,
-    pub(super) escapes: LogFormat,
+    pub(super) form: Form,
+}
+
+/// Of syslog's priorities: error, warning, informational, debug.
+fn priority(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "<3>",
+        Level::WARN => "<4>",
+        Level::INFO => "<6>",
+        _ => "<7>",
+    }
 }
 
 impl<S, N, F> FormatEvent<S, N> for OneLine<F>
@@ -26,7 +44,10 @@ where
         let mut text = String::new();
         self.format.format_event(context, Writer::new(&mut text), event)?;
         let line = text.trim_end_matches('\n');
-        match self.escapes {
+        if self.form.has_priorities {
+            writer.write_str(priority(*event.metadata().level()))?;
+        }
+        match self.form.format {
             _ if !line.contains(is_hidden) => writer.write_str(line)?,
             LogFormat::Readable => writer.write_str(&visible(line.chars()))?,
             LogFormat::Json => escape_json(line, &mut writer)?,
@@ -54,7 +75,7 @@ mod tests {
     use std::io;
     use std::sync::{Arc, Mutex};
 
-    use tracing::{info, info_span};
+    use tracing::{debug, error, info, info_span, warn};
 
     use super::*;
     use crate::telemetry::subscriber;
@@ -76,15 +97,33 @@ mod tests {
         }
     }
 
-    fn written(format: LogFormat) -> String {
+    fn said(form: Form, say: impl FnOnce()) -> String {
         let written = Written::default();
         let to = written.clone();
-        let subscriber = subscriber(format, "info".parse().unwrap(), move || to.clone());
-        tracing::subscriber::with_default(subscriber, || {
+        let subscriber = subscriber(form, "debug".parse().unwrap(), move || to.clone());
+        tracing::subscriber::with_default(subscriber, say);
+        String::from_utf8(written.0.lock().unwrap().clone()).unwrap()
+    }
+
+    fn written(format: LogFormat) -> String {
+        said(Form { format, has_priorities: false }, || {
             let _span = info_span!("object", object = %KEY).entered();
             info!(key = %KEY, quoted = KEY, debugged = ?KEY, "{KEY}");
-        });
-        String::from_utf8(written.0.lock().unwrap().clone()).unwrap()
+        })
+    }
+
+    #[test]
+    fn in_the_journal_each_line_has_its_priority() {
+        for format in [LogFormat::Readable, LogFormat::Json] {
+            let text = said(Form { format, has_priorities: true }, || {
+                error!("lost");
+                warn!("odd");
+                info!("begun");
+                debug!("read");
+            });
+            let begins: Vec<&str> = text.lines().map(|line| &line[..3]).collect();
+            assert_eq!(begins, ["<3>", "<4>", "<6>", "<7>"], "{text}");
+        }
     }
 
     #[test]

@@ -94,10 +94,7 @@ pub(crate) struct Metrics {
     /// `unread_objects{feed,kind}`: objects written down since they could not be read, by
     /// [`crate::identity::fault::FaultKind::word`]; `waiting` were not tried yet.
     pub unread_objects: Gauges<2>,
-    /// `checkpoint_commit_seconds`: from asking for a commit to its fsync.
-    pub checkpoint_commit_seconds: Histogram,
-    /// `checkpoint_db_bytes`: the size of the checkpoint store's files.
-    pub checkpoint_db_bytes: Gauge,
+    pub checkpoint: Checkpoint,
     /// `leases_lost_total{queue}`: messages that became visible to others while their object was worked on.
     pub leases_lost: Counters<1>,
     /// `visibility_extensions_total{queue,result}`: `extended`, `lost`, `failed`.
@@ -118,12 +115,37 @@ pub(crate) struct Metrics {
     credentials_expiry: Family<Labels<1>, Gauge>,
 }
 
+/// How large the checkpoint store is, and how quick.
+pub(crate) struct Checkpoint {
+    /// `checkpoint_commit_seconds`: from asking for a commit to its fsync.
+    pub commit_seconds: Histogram,
+    /// `checkpoint_db_bytes`: the size of the store's files.
+    pub db_bytes: Gauge,
+    /// `checkpoint_disk_bytes`: the size of the disk that they are on; 0 where it is not known.
+    pub disk_bytes: Gauge,
+    /// `checkpoint_disk_available_bytes`: what of it the daemon may still write.
+    pub disk_available_bytes: Gauge,
+}
+
+impl Checkpoint {
+    fn new(of: &mut Registration<'_>) -> Self {
+        Self {
+            commit_seconds: of.histogram("checkpoint_commit_seconds", "Time of a durable commit", 0.0005),
+            db_bytes: of.gauge("checkpoint_db_bytes", "Size of the checkpoint store"),
+            disk_bytes: of.gauge("checkpoint_disk_bytes", "Size of its disk"),
+            disk_available_bytes: of.gauge("checkpoint_disk_available_bytes", "What its disk has room for"),
+        }
+    }
+}
+
 /// How much waits in queues.
 pub(crate) struct QueueDepth {
     /// `queue_visible_messages{queue}`: those that nobody holds, as the queue estimates it.
     pub visible_messages: Gauges<1>,
     /// `queue_inflight_messages{queue}`: those that someone has received and not deleted, as the queue estimates it.
     pub inflight_messages: Gauges<1>,
+    /// `queue_dead_letter_messages{queue}`: those in the queue that its redrive policy names, as that queue estimates it.
+    pub dead_letter_messages: Gauges<1>,
     /// `queue_oldest_message_age_seconds{queue}`: of the messages held here, since they were sent; 0 where none is.
     pub oldest_message_age: Gauges<1>,
 }
@@ -134,6 +156,7 @@ impl QueueDepth {
         Self {
             visible_messages: of.gauges("queue_visible_messages", "Messages waiting in the queue", ["queue"]),
             inflight_messages: of.gauges("queue_inflight_messages", "Messages received by someone", ["queue"]),
+            dead_letter_messages: of.gauges("queue_dead_letter_messages", "Dead letters", ["queue"]),
             oldest_message_age: of.gauges(oldest, "Age of the oldest message held", ["queue"]),
         }
     }
@@ -267,8 +290,7 @@ impl Metrics {
             sink_behind: of.gauges("sink_behind", "Whether the others go on without this sink", ["sink"]),
             backlog_objects: of.gauges("backlog_objects", "Objects in a sink's backlog", ["sink"]),
             unread_objects: of.gauges("unread_objects", "Objects that could not be read, by why", ["feed", "kind"]),
-            checkpoint_commit_seconds: of.histogram("checkpoint_commit_seconds", "Time of a durable commit", 0.0005),
-            checkpoint_db_bytes: of.gauge("checkpoint_db_bytes", "Size of the checkpoint store"),
+            checkpoint: Checkpoint::new(of),
             leases_lost: of.counters("leases_lost", "Messages that others could receive meanwhile", ["queue"]),
             visibility_extensions: of.counters("visibility_extensions", "Messages kept invisible", ["queue", "result"]),
             queue: QueueDepth::new(of),
@@ -303,6 +325,12 @@ impl Metrics {
     /// `workspaceId=1`. At most 1,000 partitions are kept; the one not heard of for longest makes room.
     pub(crate) fn delivered(&self, feed: &str, partition: &str, event_ms: i64) {
         self.freshness.lock().unwrap_or_else(PoisonError::into_inner).note(feed, partition, event_ms);
+    }
+
+    /// How many objects of a feed were read to their end, or found unchanged.
+    pub(crate) fn objects_read(&self, feed: &str) -> u64 {
+        let results = ["delivered", "unchanged", "empty", "no_record", "deferred"];
+        results.into_iter().map(|result| self.objects.value([feed, result])).sum()
     }
 
     /// The time of the newest event delivered for a feed, in milliseconds since the epoch.
@@ -348,6 +376,8 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -379,5 +409,112 @@ mod tests {
         let text = metrics.text(100_000);
         assert!(text.contains("auditferry_partition_freshness_seconds{feed=\"dbx\",partition=\"workspaceId=1\"} 60"));
         assert!(text.contains("auditferry_credentials_expiry_seconds{identity=\"reader\"} 60"));
+    }
+
+    /// A series of each metric: nothing is exported of those without one.
+    trait Touch {
+        fn touch(&self);
+    }
+
+    impl<const N: usize> Touch for Counters<N> {
+        fn touch(&self) {
+            self.add(["x"; N], 0);
+        }
+    }
+
+    impl<const N: usize> Touch for Gauges<N> {
+        fn touch(&self) {
+            self.set(["x"; N], 0);
+        }
+    }
+
+    impl<const N: usize> Touch for Histograms<N> {
+        fn touch(&self) {
+            self.observe(["x"; N], 0.0);
+        }
+    }
+
+    impl Touch for Gauge {
+        fn touch(&self) {}
+    }
+
+    impl Touch for Histogram {
+        fn touch(&self) {}
+    }
+
+    /// Names every metric: one that is added is missed here by the compiler.
+    fn touch_all(metrics: &Metrics) {
+        macro_rules! touch {
+            ($of:expr => $kind:ident { $($field:ident),* $(,)? } $(, $other:ident)*) => {
+                let $kind { $($field,)* $($other: _,)* } = $of;
+                $($field.touch();)*
+            };
+        }
+        touch!(metrics => Metrics {
+            objects, notifications, events_received, events_sent, events_filtered, duplicates_suppressed, bytes_fetched,
+            bytes_decompressed, reads_failed, overwrites, rewrites, enrichment, partial_lines_held, records_quarantined,
+            records_requeued, messages_quarantined, messages_requeued, quarantine_entries, quarantine_body_bytes,
+            unreproducible_batches, gap_records, gap_records_filled, gap_records_forgotten, foreign_bytes, sink_batches,
+            sink_retries, sink_behind, backlog_objects, unread_objects, leases_lost, visibility_extensions,
+            assume_role_failures, scan_last_success, event_latency_seconds, object_latency_seconds,
+        }, registry, flow, left_out, checkpoint, queue, failing, freshness, partition_freshness, credentials_expire_ms, credentials_expiry);
+        touch!(&metrics.checkpoint => Checkpoint { commit_seconds, db_bytes, disk_bytes, disk_available_bytes });
+        touch!(&metrics.left_out => LeftOut { notifications, returned, objects, lines });
+        touch!(&metrics.queue => QueueDepth {
+            visible_messages, inflight_messages, dead_letter_messages, oldest_message_age,
+        });
+        touch!(&metrics.failing => Failing { store, identity, queue, feed, sink });
+        metrics.announce("x", "x");
+        metrics.delivered("x", "x", 0);
+        metrics.credentials_expire("x", 0);
+    }
+
+    /// Each metric as `name{labels} type`. A counter's name ends in `_total`, a histogram's stands for its series.
+    fn exported() -> BTreeSet<String> {
+        let metrics = Metrics::new(0);
+        touch_all(&metrics);
+        let text = metrics.text(0);
+        let (mut found, mut kind, mut family) = (BTreeSet::new(), "", "");
+        for line in text.lines() {
+            if let Some(described) = line.strip_prefix("# TYPE ") {
+                (family, kind) = described.split_once(' ').unwrap();
+            } else if !line.starts_with('#') {
+                let (series, _value) = line.rsplit_once(' ').unwrap();
+                let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+                let name = if kind == "histogram" { family } else { name };
+                let labels: Vec<&str> =
+                    labels.split(',').filter_map(|label| label.split_once('=')).map(|it| it.0).collect();
+                let labels: Vec<&str> = labels.into_iter().filter(|label| *label != "le").collect();
+                let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+                // The sum and the count of a histogram lack no label but `le`.
+                found.insert(format!("{name}{labels} {kind}"));
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn the_page_of_metrics_names_each_with_its_labels_and_type_and_no_other() {
+        let page = include_str!("../../deploy/metrics.md");
+        let row = |line: &str| {
+            let mut cells = line.strip_prefix("| `")?.split(" | ");
+            let (series, kind) = (cells.next()?.strip_suffix('`')?, cells.next()?);
+            Some(format!("{series} {kind}"))
+        };
+        let said: BTreeSet<String> = page.lines().filter_map(row).collect();
+        let exported = exported();
+        let only =
+            |one: &BTreeSet<String>, other: &BTreeSet<String>| one.difference(other).cloned().collect::<Vec<_>>();
+        assert_eq!((only(&exported, &said), only(&said, &exported)), (vec![], vec![]), "not on the page; not exported");
+        // The rules ask for nothing else either.
+        let word = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+        let asked = page.split(word).filter(|name| name.starts_with("auditferry_") || name.starts_with("process_"));
+        for name in asked {
+            let is_exported = exported.iter().any(|series| {
+                let series = series.split(['{', ' ']).next().unwrap_or_default();
+                series == name || ["_bucket", "_count", "_sum"].iter().any(|suffix| name == format!("{series}{suffix}"))
+            });
+            assert!(is_exported, "{name}");
+        }
     }
 }

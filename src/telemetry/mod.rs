@@ -20,6 +20,7 @@ pub(crate) mod status;
 
 pub(crate) mod systemd;
 
+use std::env;
 use std::io::{self, IsTerminal as _};
 
 use tracing::Subscriber;
@@ -28,7 +29,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{LevelError, Log, LogFormat};
-use crate::telemetry::lines::OneLine;
+use crate::telemetry::lines::{Form, OneLine};
 use crate::visible::is_hidden;
 
 /// Why nothing can be logged.
@@ -44,24 +45,29 @@ pub(crate) enum TelemetryError {
 /// Sends log lines to standard error from here on. Standard output belongs to the `stdout` sink.
 pub(crate) fn begin(log: &Log) -> Result<(), TelemetryError> {
     let usual = if io::stderr().is_terminal() { LogFormat::Readable } else { LogFormat::Json };
-    let subscriber = subscriber(log.format.unwrap_or(usual), log.filter()?, io::stderr);
+    let form = Form { format: log.format.unwrap_or(usual), has_priorities: is_journal() };
+    let subscriber = subscriber(form, log.filter()?, io::stderr);
     subscriber.try_init().map_err(|_| TelemetryError::AlreadySet)
 }
 
-fn subscriber<W>(format: LogFormat, filter: EnvFilter, writer: W) -> Box<dyn Subscriber + Send + Sync>
+/// Whether standard error goes to the journal: `JOURNAL_STREAM` names its device and inode (systemd.exec(5)).
+fn is_journal() -> bool {
+    let (Ok(journal), Ok(stderr)) = (env::var("JOURNAL_STREAM"), rustix::fs::fstat(io::stderr())) else { return false };
+    journal == format!("{}:{}", stderr.st_dev, stderr.st_ino)
+}
+
+fn subscriber<W>(form: Form, filter: EnvFilter, writer: W) -> Box<dyn Subscriber + Send + Sync>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     // A line that cannot be written has nowhere else to go. By default the subscriber reports it on standard error too,
     // and panics when that fails.
     let lines = tracing_subscriber::fmt().log_internal_errors(false).with_env_filter(filter).with_writer(writer);
-    match format {
-        LogFormat::Readable => {
-            Box::new(lines.map_event_format(|format| OneLine { format, escapes: LogFormat::Readable }).finish())
-        }
+    match form.format {
+        LogFormat::Readable => Box::new(lines.map_event_format(|format| OneLine { format, form }).finish()),
         LogFormat::Json => {
             let lines = lines.json().flatten_event(true);
-            Box::new(lines.map_event_format(|format| OneLine { format, escapes: LogFormat::Json }).finish())
+            Box::new(lines.map_event_format(|format| OneLine { format, form }).finish())
         }
     }
 }

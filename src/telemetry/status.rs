@@ -139,7 +139,7 @@ fn counts(part: &Part, metrics: &Metrics, told: &mut Map<String, Value>) {
     let mut tell = |key: &str, value: Value| told.insert(key.to_owned(), value);
     match part.kind {
         PartKind::Store => {
-            tell("bytes", metrics.checkpoint_db_bytes.get().into());
+            tell("bytes", metrics.checkpoint.db_bytes.get().into());
         }
         PartKind::Identity => {
             tell("failures_total", metrics.assume_role_failures.value([name]).into());

@@ -111,6 +111,16 @@ pub enum Location {
     Secret(Reference),
 }
 
+impl Location {
+    /// Its scheme, host and port: what else stands in it may be a secret. Nothing where all of it is one.
+    pub(crate) fn origin(&self) -> Option<String> {
+        let Self::Url(text) = self else { return None };
+        let (scheme, rest) = text.split_once("://")?;
+        let host = rest.split(['/', '?', '#']).next()?.rsplit('@').next()?;
+        Some(format!("{scheme}://{host}"))
+    }
+}
+
 /// The error for a text that is not a [`Location`]. The text itself is left out: it may hold a secret.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
@@ -133,6 +143,14 @@ impl TryFrom<String> for Location {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_origin_of_a_location_has_no_secret_of_it() {
+        let url = |text: &str| Location::Url(text.to_owned()).origin();
+        assert_eq!(url("https://u:p@host:8088/token?key=1").as_deref(), Some("https://host:8088"));
+        assert_eq!(url("https://host?key=1").as_deref(), Some("https://host"));
+        assert_eq!(Location::try_from("env:URL".to_owned()).unwrap().origin(), None);
+    }
 
     fn endpoint(text: &str) -> Result<Endpoint, EndpointError> {
         Endpoint::try_from(text.to_owned())

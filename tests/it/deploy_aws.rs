@@ -110,6 +110,7 @@ fn the_policies_grant_what_is_needed_and_no_more() {
             "daemon sqs:ChangeMessageVisibility",
             "daemon sqs:GetQueueAttributes",
             "daemon sqs:GetQueueUrl",
+            "daemon sqs:GetQueueAttributes",
             "daemon kms:Decrypt",
             "queue-policy sqs:SendMessage",
             "queue-policy-sns sqs:SendMessage",

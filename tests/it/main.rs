@@ -5,6 +5,7 @@ mod support;
 
 mod activities;
 mod admin;
+mod announced;
 mod catching_up;
 mod check;
 mod columns;

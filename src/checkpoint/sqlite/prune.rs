@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::rows::count;
 use super::{SqliteStore, freshness, retry};
-use crate::checkpoint::{Answer, Forgotten, Freshness, StoreError, Upkeep};
+use crate::checkpoint::{Answer, Disk, Forgotten, Freshness, StoreError, StoreSize, Upkeep};
 use crate::notification::ObjectId;
 
 /// The most objects that one transaction forgets, so that other writes do not wait long.
@@ -26,11 +26,18 @@ impl Upkeep for SqliteStore {
         })
     }
 
-    fn size_bytes(&self) -> Answer<'_, u64> {
+    fn size(&self) -> Answer<'_, StoreSize> {
         let shared = Arc::clone(&self.shared);
         self.run(move || {
             let len = |path: &Path| std::fs::metadata(path).map(|file| file.len()).unwrap_or(0);
-            Ok(len(&shared.path) + len(&shared.path.with_extension("sqlite-wal")))
+            let bytes = len(&shared.path) + len(&shared.path.with_extension("sqlite-wal"));
+            // A file system that does not tell is not full for that.
+            let disk = rustix::fs::statvfs(&*shared.path).ok();
+            let disk = disk.map(|disk| Disk {
+                bytes: disk.f_blocks * disk.f_frsize,
+                available_bytes: disk.f_bavail * disk.f_frsize,
+            });
+            Ok(StoreSize { bytes, disk })
         })
     }
 

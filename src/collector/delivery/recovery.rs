@@ -13,7 +13,7 @@ use crate::collector::job::kept;
 use crate::collector::job::task::JobError;
 use crate::collector::pump::{Pump, Setup};
 use crate::collector::random::Random;
-use crate::collector::report::{Reporter, limited};
+use crate::collector::report::{Reporter, limited, without_address};
 use crate::collector::shutdown::Shutdown;
 use crate::config::Limits;
 use crate::delta::Places;
@@ -235,7 +235,8 @@ impl Rebuild {
                     limited!(
                         self.reporter, WARN, &feed.name,
                         "an object of a batch that was under way cannot be read now; trying again",
-                        feed = %feed.name, %object, kind = kind.word(), %error, hint = kind.advice()
+                        feed = %feed.name, %object, kind = kind.word(), error = without_address(object, &error),
+                        hint = kind.advice()
                     );
                 }
             }

@@ -22,7 +22,7 @@ use crate::collector::report::Reporter;
 use crate::collector::schedule::requests;
 use crate::collector::shutdown::{self, Stop};
 use crate::identity::fault::FaultKind;
-use crate::notification::queue::{Attributes, Message, Outcome, Queue, QueueError, ReceiptHandle};
+use crate::notification::queue::{Attributes, Message, Outcome, Queue, QueueError, ReceiptHandle, Redrive};
 use crate::telemetry::metrics::Metrics;
 
 /// What a queue was asked, and when.
@@ -102,6 +102,10 @@ impl Queue for ToldQueue {
 
     async fn attributes(&self) -> Result<Attributes, QueueError> {
         Ok(Attributes::default())
+    }
+
+    async fn dead_letters(&self, _: &Redrive) -> Result<u64, QueueError> {
+        Ok(0)
     }
 }
 

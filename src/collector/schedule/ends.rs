@@ -12,7 +12,7 @@ use crate::collector::ids::{FeedId, SinkId};
 use crate::collector::intake::in_flight::{AckHandle, Proof};
 use crate::collector::job::YOUNG;
 use crate::collector::job::task::{JobEnd, JobError};
-use crate::collector::report::{Reporter, limited};
+use crate::collector::report::{Reporter, limited, without_address};
 use crate::collector::schedule::retry::{self, Verdict};
 use crate::collector::schedule::unread::Outcome;
 use crate::config::OweAfter;
@@ -333,6 +333,7 @@ fn report(reporter: &Reporter, feed: &Arc<str>, object: &ObjectId, error: &JobEr
         reporter.read_failed(feed, kind, error);
     }
     let (hint, word) = (kind.map(FaultKind::advice), kind.map(FaultKind::word));
+    let said = without_address(object, error);
     let subject = &*format!("{feed} {}", word.unwrap_or_default());
     match verdict {
         Verdict::Again(_) => {
@@ -343,14 +344,14 @@ fn report(reporter: &Reporter, feed: &Arc<str>, object: &ObjectId, error: &JobEr
         Verdict::Backlog => {}
         Verdict::GiveUp => limited!(
             reporter, ERROR, subject, "an object cannot be read; its message is left to come again",
-            %feed, %object, kind = word, %error, hint, attempts
+            %feed, %object, kind = word, error = said, hint, attempts
         ),
         Verdict::Vanished => {
             limited!(reporter, WARN, subject, "an object is gone before it was read", %feed, %object, hint);
         }
         Verdict::Quarantine(_) => limited!(
             reporter, ERROR, subject, "an object cannot be read and is quarantined",
-            %feed, %object, kind = word, %error, hint
+            %feed, %object, kind = word, error = said, hint
         ),
     }
 }

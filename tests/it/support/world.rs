@@ -16,6 +16,9 @@ pub fn key(number: u64) -> String {
     format!("workspaceId=1/date=2026-01-01/{number}.json")
 }
 
+/// What is said of a queue without a redrive policy.
+pub const QUEUE_IS_BARE: &str = "the queue is set up in a doubtful way";
+
 /// Longer than a write waits on a disk that is still writing back a whole build.
 const PATIENCE: &str = "60s";
 
@@ -211,7 +214,8 @@ impl World {
         let start = Start::new(&all, self.directory.path());
         // An impatient world may also go on without a disk that is merely busy.
         let expected: &[&'static str] = if self.sink_patience == PATIENCE { &[] } else { &["going on without a sink"] };
-        start.expecting(expected)
+        // The emulator's queues are as bare as they come.
+        start.expecting(expected).expecting(&[QUEUE_IS_BARE])
     }
 
     /// Starts the daemon and waits until it is ready.

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use auditferry::testing::identity::fault::FaultKind;
-use auditferry::testing::notification::queue::{Attributes, Message, Outcome, Queue, QueueError, ReceiptHandle};
+use auditferry::testing::notification::queue::{
+    Attributes, Message, Outcome, Queue, QueueError, ReceiptHandle, Redrive,
+};
 use tokio::time::Instant;
 
 use crate::happening::Forgery;
@@ -173,6 +175,10 @@ impl Queue for EventQueue {
             in_flight_messages: messages.len() as u64 - visible_messages,
             ..Attributes::default()
         })
+    }
+
+    async fn dead_letters(&self, _: &Redrive) -> Result<u64, QueueError> {
+        Ok(0)
     }
 }
 

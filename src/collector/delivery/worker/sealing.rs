@@ -119,7 +119,7 @@ impl LaneSender {
         self.report_gaps(committed);
         self.report_refused(receipt, committed);
         let metrics = &self.setup.metrics;
-        metrics.checkpoint_commit_seconds.observe(took.as_secs_f64());
+        metrics.checkpoint.commit_seconds.observe(took.as_secs_f64());
         let Some(done) = self.window.pop_front() else { return };
         metrics.sink_batches.add([&self.name, "delivered"], u64::from(done.batch.events() > 0));
         let mut sent: BTreeMap<&str, u64> = BTreeMap::new();

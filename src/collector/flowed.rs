@@ -1,0 +1,53 @@
+//! Says once a minute what flowed from each feed to each sink, and nothing where nothing did.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::info;
+
+use crate::collector::services::Services;
+use crate::telemetry::flow::Stream;
+
+/// How often that is said.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// What was counted when it was last said.
+pub(super) struct Flowed {
+    at: Instant,
+    streams: BTreeMap<(Arc<str>, Arc<str>), Stream>,
+    objects: BTreeMap<Arc<str>, u64>,
+}
+
+impl Flowed {
+    /// From now on, of a process that begins.
+    pub(super) fn begin() -> Self {
+        Self { at: Instant::now(), streams: BTreeMap::new(), objects: BTreeMap::new() }
+    }
+
+    /// Says what flowed, if it is time to.
+    pub(super) fn look(&mut self, services: &Services) {
+        if self.at.elapsed() < EVERY {
+            return;
+        }
+        self.at = Instant::now();
+        let (metrics, now_ms) = (&services.metrics, services.clock.now_ms());
+        let now = metrics.flow.now();
+        for ((feed, sink), stream) in &now {
+            let before = self.streams.get(&(Arc::clone(feed), Arc::clone(sink))).copied().unwrap_or_default();
+            let Some(Stream { read, delivered, refused, filtered, missing, reread, under_way }) = stream.since(&before)
+            else {
+                continue;
+            };
+            let objects = metrics.objects_read(feed) - self.objects.get(feed).copied().unwrap_or(0);
+            let lag_secs = metrics.newest_event_ms(feed).map(|newest_ms| (now_ms - newest_ms) / 1000);
+            info!(
+                %feed, %sink, objects, read, delivered, refused, skipped = filtered + missing + reread, under_way, lag_secs,
+                "records of the last minute"
+            );
+        }
+        self.objects = now.keys().map(|(feed, _)| (Arc::clone(feed), metrics.objects_read(feed))).collect();
+        self.streams = now;
+    }
+}

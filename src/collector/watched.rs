@@ -1,0 +1,121 @@
+//! What is said of a queue beside its messages: how it is set up, once, and how full it and its dead-letter queue are.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tracing::{info, warn};
+
+use crate::collector::intake::in_flight::InFlightMessages;
+use crate::collector::services::Services;
+use crate::notification::queue::{Attributes, Queue, QueueError, Redrive};
+
+/// SQS keeps a message for 4 days where nothing else is configured. An outage over a long weekend is as long.
+const RETENTION_SECS_MIN: u32 = 4 * 86_400;
+
+/// A queue and its in-flight messages.
+pub(super) struct Watched<Q> {
+    name: Arc<str>,
+    queue: Arc<Q>,
+    in_flight: InFlightMessages,
+    /// What was said once is not said again.
+    is_told: AtomicBool,
+    is_refusal_told: AtomicBool,
+}
+
+impl<Q: Queue> Watched<Q> {
+    pub(super) fn new(name: Arc<str>, queue: Arc<Q>, in_flight: InFlightMessages) -> Self {
+        Self { name, queue, in_flight, is_told: AtomicBool::new(false), is_refusal_told: AtomicBool::new(false) }
+    }
+
+    /// Sets the queue's gauges. Without permission to ask they stay as they are, and that is said once: nothing else needs it.
+    pub(super) async fn look(&self, services: &Services) {
+        let (gauges, name) = (&services.metrics.queue, &*self.name);
+        let oldest_ms = self.in_flight.all().iter().filter_map(|message| message.message().sent_at_ms).min();
+        let age_secs = oldest_ms.map_or(0, |sent_ms| (services.clock.now_ms() - sent_ms).max(0) / 1000);
+        gauges.oldest_message_age.set([name], age_secs);
+        let attributes = match self.queue.attributes().await {
+            Ok(attributes) => attributes,
+            Err(error) => return self.refused(&error),
+        };
+        let count = |messages: u64| i64::try_from(messages).unwrap_or(i64::MAX);
+        gauges.visible_messages.set([name], count(attributes.visible_messages));
+        gauges.inflight_messages.set([name], count(attributes.in_flight_messages));
+        if !self.is_told.swap(true, Ordering::Relaxed) {
+            tell(name, &attributes);
+        }
+        if let Some(redrive) = &attributes.redrive {
+            match self.queue.dead_letters(redrive).await {
+                Ok(messages) => gauges.dead_letter_messages.set([name], count(messages)),
+                Err(error) => self.refused(&error),
+            }
+        }
+    }
+
+    fn refused(&self, error: &QueueError) {
+        let is_of_person = !matches!(error, QueueError::Unavailable { .. });
+        if is_of_person && !self.is_refusal_told.swap(true, Ordering::Relaxed) {
+            info!(
+                queue = %self.name, %error, hint = "allow sqs:GetQueueAttributes on the queue and its dead-letter queue",
+                "how full the queue is cannot be asked, and its metrics are missing; nothing else is"
+            );
+        }
+    }
+}
+
+/// Says how a queue is set up, and what of that is doubtful.
+fn tell(queue: &str, attributes: &Attributes) {
+    let Attributes { redrive, retention_secs, is_encrypted, message_bytes_max, visible_messages, .. } = attributes;
+    let (dead_letter_queue, receives_max) = match redrive {
+        Some(Redrive { dead_letter_arn, receives_max }) => (Some(dead_letter_arn.as_str()), Some(*receives_max)),
+        None => (None, None),
+    };
+    info!(
+        queue,
+        dead_letter_queue,
+        receives_max,
+        retention_secs,
+        encrypted = is_encrypted,
+        message_bytes_max,
+        visible_messages,
+        "queue"
+    );
+    for doubt in doubts(attributes) {
+        warn!(queue, doubt, "the queue is set up in a doubtful way");
+    }
+}
+
+fn doubts(attributes: &Attributes) -> Vec<String> {
+    let mut doubts = Vec::new();
+    if attributes.redrive.is_none() {
+        doubts.push("it has no redrive policy: a message that is never settled comes again until it is too old, and is gone then".to_owned());
+    }
+    if let Some(secs) = attributes.retention_secs.filter(|secs| *secs < RETENTION_SECS_MIN) {
+        doubts
+            .push(format!("it keeps messages for {secs} s; an outage may last longer: 14 days (1209600) is the most"));
+    }
+    if attributes.is_encrypted == Some(false) {
+        doubts.push("it does not encrypt what it keeps: set SqsManagedSseEnabled, or a KMS key".to_owned());
+    }
+    doubts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_of_a_queue_may_lose_messages_is_said_and_nothing_else() {
+        let redrive = Redrive { receives_max: 10, dead_letter_arn: "arn:aws:sqs:eu-west-1:1:dead".to_owned() };
+        let sound = Attributes {
+            redrive: Some(redrive),
+            retention_secs: Some(1_209_600),
+            is_encrypted: Some(true),
+            ..Attributes::default()
+        };
+        assert!(doubts(&sound).is_empty());
+        assert!(doubts(&Attributes { retention_secs: None, is_encrypted: None, ..sound.clone() }).is_empty());
+        assert!(doubts(&Attributes { redrive: None, ..sound.clone() })[0].contains("redrive"));
+        assert!(doubts(&Attributes { retention_secs: Some(345_599), ..sound.clone() })[0].contains("345599 s"));
+        assert!(doubts(&Attributes { is_encrypted: Some(false), ..sound })[0].contains("encrypt"));
+    }
+}
