@@ -18,7 +18,7 @@ pub trait Upkeep: Send + Sync {
     /// instance has opened the store.
     fn in_place(&self) -> Answer<'_, ()>;
 
-    /// How much the store takes, and how much it has room for.
+    /// The size of the store and of its disk.
     fn size(&self) -> Answer<'_, StoreSize>;
 
     /// Forgets some objects that have not changed since `before_ms`, are in no backlog and no sealed batch, and have no
@@ -42,15 +42,15 @@ pub trait Upkeep: Send + Sync {
     fn tidy(&self) -> Answer<'_, ()>;
 }
 
-/// How much a store takes.
+/// The size of a store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct StoreSize {
     pub bytes: u64,
-    /// The disk that it is on; nothing where there is none, or its size is not known.
+    /// Its disk. `None` if it is not on one, or the size is not known.
     pub disk: Option<Disk>,
 }
 
-/// How large a disk is, and what of it may still be written.
+/// The size of a disk, and how much of it may still be written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Disk {
     pub bytes: u64,

@@ -1,4 +1,4 @@
-//! What is said at the start: a line for each identity, feed and sink, and every part to health and metrics.
+//! The start: registers every part with health and metrics, and logs how each is configured.
 
 use tracing::info;
 
@@ -10,7 +10,8 @@ use crate::sink::{self, Output};
 use crate::telemetry::health::{Part, PartKind};
 use crate::transport::Location;
 
-/// Makes every part known that the configuration names, so that each shows from the start, and says how it is set up.
+/// Registers every part that the configuration names, so that each is visible from the start, and logs one line for each
+/// identity, feed and sink. A queue's line follows once the queue has been asked (`src/collector/watched.rs`).
 pub(super) fn announce(reporter: &Reporter, config: &Config) {
     reporter.announce(Part::store());
     let feeds = config.feed.keys().map(|name| Part::new(PartKind::Feed, name));
@@ -20,19 +21,19 @@ pub(super) fn announce(reporter: &Reporter, config: &Config) {
     for (feed, table) in &config.feed {
         table.sinks.iter().for_each(|sink| reporter.metrics().announce(feed, sink));
     }
-    config.identity.iter().for_each(|(name, table)| say_identity(name, table));
-    config.feed.iter().for_each(|(name, table)| say_feed(name, table));
-    config.sink.iter().for_each(|(name, table)| say_sink(name, table));
+    config.identity.iter().for_each(|(name, table)| log_identity(name, table));
+    config.feed.iter().for_each(|(name, table)| log_feed(name, table));
+    config.sink.iter().for_each(|(name, table)| log_sink(name, table));
 }
 
-/// Who is asked to be whom. Whether that works is said once it was tried.
-fn say_identity(identity: &str, table: &identity::Config) {
+/// The roles that will be assumed. Another line follows once there are credentials.
+fn log_identity(identity: &str, table: &identity::Config) {
     let roles: Vec<&str> = table.assume_role.iter().map(|role| role.role_arn.as_str()).collect();
     let (begins_from, roles) = (table.profile.as_deref().unwrap_or("the default chain"), roles.join(" -> "));
     info!(identity, begins_from, roles, "identity");
 }
 
-fn say_feed(feed: &str, table: &feed::Config) {
+fn log_feed(feed: &str, table: &feed::Config) {
     let feed::Config { family, bucket, prefixes, directory, identity, queue, sinks, .. } = table;
     let directory = directory.as_ref().map(|directory| directory.display().to_string());
     let scan_every_secs = table.scan_interval().map(|every| every.as_secs());
@@ -51,7 +52,7 @@ fn say_feed(feed: &str, table: &feed::Config) {
     );
 }
 
-fn say_sink(sink: &str, table: &sink::Config) {
+fn log_sink(sink: &str, table: &sink::Config) {
     let to = match table.kind.output() {
         Output::File(path) => path.display().to_string(),
         Output::Console => "standard output".to_owned(),

@@ -1,4 +1,4 @@
-//! Says once a minute what flowed from each feed to each sink, and nothing where nothing did.
+//! Logs once a minute how many records moved from each feed to each sink; nothing for those between which none did.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use tracing::info;
 use crate::collector::services::Services;
 use crate::telemetry::flow::Stream;
 
-/// How often that is said.
+/// Between two such lines.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// What was counted when it was last said.
+/// The counts at the last look.
 pub(super) struct Flowed {
     at: Instant,
     streams: BTreeMap<(Arc<str>, Arc<str>), Stream>,
@@ -21,12 +21,12 @@ pub(super) struct Flowed {
 }
 
 impl Flowed {
-    /// From now on, of a process that begins.
+    /// For a process that starts now: all counts are 0.
     pub(super) fn begin() -> Self {
         Self { at: Instant::now(), streams: BTreeMap::new(), objects: BTreeMap::new() }
     }
 
-    /// Says what flowed, if it is time to.
+    /// Logs what moved since the last look, if a minute has passed.
     pub(super) fn look(&mut self, services: &Services) {
         if self.at.elapsed() < EVERY {
             return;

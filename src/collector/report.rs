@@ -187,7 +187,7 @@ impl Reporter {
     }
 }
 
-/// What an error says, where a field of the same line names the object.
+/// The error's text without the object's address, which another field of the same line has.
 pub(super) fn without_address(object: &ObjectId, error: &dyn std::error::Error) -> String {
     error.to_string().replace(&object.to_string(), "the object")
 }

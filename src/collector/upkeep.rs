@@ -1,6 +1,6 @@
 //! Periodic work: forgetting, gauges, reports of sinks that do not answer, the service manager's watchdog.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +43,8 @@ pub(super) async fn run<Q: Queue>(
     queues: Vec<Watched<Q>>,
 ) -> Result<(), StoreError> {
     let mut forget_at = Instant::now();
+    // Identities whose first credentials were logged.
+    let mut logged = BTreeSet::new();
     loop {
         if Instant::now() >= forget_at {
             match forget(&services).await {
@@ -56,7 +58,7 @@ pub(super) async fn run<Q: Queue>(
             }
         }
         look_at_store(&services).await?;
-        look_at_identities(&services, &identities).await;
+        look_at_identities(&services, &identities, &mut logged).await;
         for queue in &queues {
             queue.look(&services).await;
         }
@@ -115,7 +117,7 @@ async fn look_at_store(services: &Services) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn look_at_identities(services: &Services, identities: &[Identity]) {
+async fn look_at_identities(services: &Services, identities: &[Identity], logged: &mut BTreeSet<String>) {
     // One identity may be there for several regions.
     let mut failures: BTreeMap<&str, Option<IdentityError>> = BTreeMap::new();
     for identity in identities {
@@ -128,6 +130,10 @@ async fn look_at_identities(services: &Services, identities: &[Identity]) {
                 reporter, WARN, identity, "credentials are not renewed; the current ones are used until they expire",
                 identity, %error
             );
+        }
+        if failure.is_none() && logged.insert(identity.name().to_owned()) {
+            let expire_secs = identity.expires_at_ms().map(|at_ms| (at_ms - services.clock.now_ms()) / 1000);
+            info!(identity = identity.name(), account = identity.account(), expire_secs, "there are credentials");
         }
         if let Some(at_ms) = identity.expires_at_ms() {
             services.metrics.credentials_expire(identity.name(), at_ms);

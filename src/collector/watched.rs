@@ -1,4 +1,4 @@
-//! What is said of a queue beside its messages: how it is set up, once, and how full it and its dead-letter queue are.
+//! Watches the queues: logs once how each is set up, and measures how full it and its dead-letter queue are.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use crate::collector::intake::in_flight::InFlightMessages;
 use crate::collector::services::Services;
 use crate::notification::queue::{Attributes, Queue, QueueError, Redrive};
 
-/// SQS keeps a message for 4 days where nothing else is configured. An outage over a long weekend is as long.
+/// SQS's default retention, 4 days: an outage over a long weekend may last as long.
 const RETENTION_SECS_MIN: u32 = 4 * 86_400;
 
 /// A queue and its in-flight messages.
@@ -17,17 +17,19 @@ pub(super) struct Watched<Q> {
     name: Arc<str>,
     queue: Arc<Q>,
     in_flight: InFlightMessages,
-    /// What was said once is not said again.
-    is_told: AtomicBool,
-    is_refusal_told: AtomicBool,
+    /// Whether its setup was logged.
+    is_logged: AtomicBool,
+    /// Whether it was logged that its attributes cannot be asked for.
+    is_refusal_logged: AtomicBool,
 }
 
 impl<Q: Queue> Watched<Q> {
     pub(super) fn new(name: Arc<str>, queue: Arc<Q>, in_flight: InFlightMessages) -> Self {
-        Self { name, queue, in_flight, is_told: AtomicBool::new(false), is_refusal_told: AtomicBool::new(false) }
+        Self { name, queue, in_flight, is_logged: AtomicBool::new(false), is_refusal_logged: AtomicBool::new(false) }
     }
 
-    /// Sets the queue's gauges. Without permission to ask they stay as they are, and that is said once: nothing else needs it.
+    /// Updates the queue's gauges. Without permission to ask they keep their values, which is logged once: nothing else
+    /// needs that permission.
     pub(super) async fn look(&self, services: &Services) {
         let (gauges, name) = (&services.metrics.queue, &*self.name);
         let oldest_ms = self.in_flight.all().iter().filter_map(|message| message.message().sent_at_ms).min();
@@ -40,8 +42,8 @@ impl<Q: Queue> Watched<Q> {
         let count = |messages: u64| i64::try_from(messages).unwrap_or(i64::MAX);
         gauges.visible_messages.set([name], count(attributes.visible_messages));
         gauges.inflight_messages.set([name], count(attributes.in_flight_messages));
-        if !self.is_told.swap(true, Ordering::Relaxed) {
-            tell(name, &attributes);
+        if !self.is_logged.swap(true, Ordering::Relaxed) {
+            log_setup(name, &attributes);
         }
         if let Some(redrive) = &attributes.redrive {
             match self.queue.dead_letters(redrive).await {
@@ -53,7 +55,7 @@ impl<Q: Queue> Watched<Q> {
 
     fn refused(&self, error: &QueueError) {
         let is_of_person = !matches!(error, QueueError::Unavailable { .. });
-        if is_of_person && !self.is_refusal_told.swap(true, Ordering::Relaxed) {
+        if is_of_person && !self.is_refusal_logged.swap(true, Ordering::Relaxed) {
             info!(
                 queue = %self.name, %error, hint = "allow sqs:GetQueueAttributes on the queue and its dead-letter queue",
                 "how full the queue is cannot be asked, and its metrics are missing; nothing else is"
@@ -62,8 +64,8 @@ impl<Q: Queue> Watched<Q> {
     }
 }
 
-/// Says how a queue is set up, and what of that is doubtful.
-fn tell(queue: &str, attributes: &Attributes) {
+/// Logs how a queue is set up, and a WARN for each doubt.
+fn log_setup(queue: &str, attributes: &Attributes) {
     let Attributes { redrive, retention_secs, is_encrypted, message_bytes_max, visible_messages, .. } = attributes;
     let (dead_letter_queue, receives_max) = match redrive {
         Some(Redrive { dead_letter_arn, receives_max }) => (Some(dead_letter_arn.as_str()), Some(*receives_max)),
@@ -84,6 +86,7 @@ fn tell(queue: &str, attributes: &Attributes) {
     }
 }
 
+/// What in a queue's setup may lose notifications or show them to others.
 fn doubts(attributes: &Attributes) -> Vec<String> {
     let mut doubts = Vec::new();
     if attributes.redrive.is_none() {
@@ -104,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_of_a_queue_may_lose_messages_is_said_and_nothing_else() {
+    fn only_a_doubtful_setup_gives_doubts() {
         let redrive = Redrive { receives_max: 10, dead_letter_arn: "arn:aws:sqs:eu-west-1:1:dead".to_owned() };
         let sound = Attributes {
             redrive: Some(redrive),

@@ -86,8 +86,8 @@ pub struct Log {
 }
 
 impl Log {
-    /// What `level` lets through. A bare word is about our own lines: what libraries say of their own is told by us, with feed
-    /// and object, and might show an address with a signature in it.
+    /// What `level` lets through. A bare word only lets our own lines through: errors of the AWS SDK reach the log in our
+    /// lines, with feed and object, and the SDK's own lines might contain a presigned URL.
     pub fn filter(&self) -> Result<EnvFilter, LevelError> {
         let level = self.level.as_deref().unwrap_or("info");
         // To the filter a bare word is a target: all of that target, and nothing else.

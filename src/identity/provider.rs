@@ -197,6 +197,12 @@ impl Identity {
         i64::try_from(expiry.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
     }
 
+    /// The AWS account of the credentials in hand, if their source names it.
+    pub fn account(&self) -> Option<String> {
+        let kept = self.fresh.kept();
+        kept.credentials.as_ref()?.account_id().map(|account| account.as_str().to_owned())
+    }
+
     /// Why the last refresh failed, where it did. The credentials in hand may still be good.
     pub fn failing(&self) -> Option<IdentityError> {
         self.fresh.kept().failure.clone()

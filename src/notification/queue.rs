@@ -32,8 +32,7 @@ pub trait Queue: Send + Sync + 'static {
     /// permission.
     fn attributes(&self) -> impl Future<Output = Result<Attributes, QueueError>> + Send;
 
-    /// How many messages are in the queue to which those go that come too often. `Denied` as with
-    /// [`attributes`](Self::attributes).
+    /// How many messages the dead-letter queue holds. `Denied` as with [`attributes`](Self::attributes).
     fn dead_letters(&self, redrive: &Redrive) -> impl Future<Output = Result<u64, QueueError>> + Send;
 }
 
@@ -51,7 +50,7 @@ pub struct Attributes {
     /// The queue rejects longer notifications, which are then lost.
     pub message_bytes_max: Option<u64>,
     pub redrive: Option<Redrive>,
-    /// Whether the queue encrypts what it keeps; nothing where it does not say.
+    /// Whether the queue encrypts its messages at rest. `None` if it does not say.
     pub is_encrypted: Option<bool>,
 }
 

@@ -102,7 +102,7 @@ impl SqsQueue {
         Ok(outcomes(handles.len(), done, &reply.failed))
     }
 
-    /// What the queue at this URL says of itself.
+    /// All attributes of the queue at this URL.
     async fn told(&self, url: &str) -> Result<HashMap<QueueAttributeName, String>, QueueError> {
         let request = self.client.get_queue_attributes().queue_url(url).attribute_names(QueueAttributeName::All);
         let reply = request.send().await.map_err(|error| failed(url, &self.identity, &Fault::of(&error)))?;
@@ -199,7 +199,7 @@ impl Config {
     }
 }
 
-/// The URL of a queue's dead-letter queue, which is of the same account and region (SQS Developer Guide).
+/// The URL of a queue's dead-letter queue, which is in the same account and region (SQS Developer Guide).
 fn dead_letter_url(url: &str, dead_letter_arn: &str) -> String {
     let name = dead_letter_arn.rsplit(':').next().unwrap_or_default();
     match url.rsplit_once('/') {
@@ -303,7 +303,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dead_letter_queue_is_asked_where_its_queue_is() {
+    fn a_dead_letter_queue_is_in_the_account_and_region_of_its_queue() {
         let arn = "arn:aws:sqs:eu-central-1:123456789012:dead";
         let url = "https://sqs.eu-central-1.amazonaws.com/123456789012/q";
         assert_eq!(dead_letter_url(url, arn), "https://sqs.eu-central-1.amazonaws.com/123456789012/dead");

@@ -33,7 +33,7 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// What came since `before`, and what is under way now. Nothing where nothing moved.
+    /// The increase of each count since `before`, and what is under way now. `None` if no count has changed.
     pub(crate) fn since(&self, before: &Self) -> Option<Self> {
         let moved = Self {
             read: self.read - before.read,
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_stream_is_told_what_came_and_nothing_where_nothing_moved() {
+    fn only_a_stream_that_moved_has_an_increase() {
         let before = Stream { read: 9, delivered: 4, under_way: 5, ..Stream::default() };
         assert_eq!(before.since(&before), None);
         let now = Stream { read: 10, delivered: 8, refused: 1, under_way: 1, ..Stream::default() };

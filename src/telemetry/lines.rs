@@ -14,7 +14,7 @@ use crate::visible::{is_hidden, visible};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Form {
     pub(super) format: LogFormat,
-    /// Each line begins with its priority, as the journal reads it (sd-daemon(3)).
+    /// Whether each line begins with its priority, as the journal reads it (sd-daemon(3)).
     pub(super) has_priorities: bool,
 }
 
@@ -24,7 +24,7 @@ pub(super) struct OneLine<F> {
     pub(super) form: Form,
 }
 
-/// Of syslog's priorities: error, warning, informational, debug.
+/// The syslog priority of a level.
 fn priority(level: Level) -> &'static str {
     match level {
         Level::ERROR => "<3>",

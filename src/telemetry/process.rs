@@ -1,4 +1,4 @@
-//! The process itself, under the names that Prometheus' client libraries give: processor time, memory, descriptors, start.
+//! Metrics of the process itself, as Prometheus' client libraries define and name them.
 
 use std::{fmt, fs};
 
@@ -11,14 +11,14 @@ use rustix::param::page_size;
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
-/// What is shown of the process. What the kernel does not tell is left out.
+/// Reads the process' metrics at each scrape. Leaves out those that the kernel does not give.
 #[derive(Debug)]
 pub(super) struct Process {
     /// In milliseconds since the epoch.
     pub(super) started_ms: i64,
 }
 
-/// Of `/proc/self/statm`: virtual and resident memory in bytes.
+/// Virtual and resident memory in bytes.
 fn memory_bytes() -> Option<(i64, i64)> {
     let text = fs::read_to_string("/proc/self/statm").ok()?;
     let page_bytes = i64::try_from(page_size()).ok()?;
@@ -26,14 +26,14 @@ fn memory_bytes() -> Option<(i64, i64)> {
     Some((sizes.next()?, sizes.next()?))
 }
 
-/// How many descriptors are open. Looking counts none.
+/// How many file descriptors are open.
 fn open_fds() -> Option<i64> {
     let entries = i64::try_from(fs::read_dir("/proc/self/fd").ok()?.count()).ok()?;
-    // The directory itself is open while it is read.
+    // Less the one that reads the directory.
     Some(entries - 1)
 }
 
-/// Processor time of all threads, in user and in kernel mode.
+/// CPU time of all threads in seconds, user and system.
 fn cpu_secs() -> f64 {
     let spent = clock_gettime(ClockId::ProcessCPUTime);
     spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e9

@@ -112,7 +112,7 @@ pub enum Location {
 }
 
 impl Location {
-    /// Its scheme, host and port: what else stands in it may be a secret. Nothing where all of it is one.
+    /// The URL's scheme, host and port: the rest may contain a secret. `None` if the whole URL is a secret.
     pub(crate) fn origin(&self) -> Option<String> {
         let Self::Url(text) = self else { return None };
         let (scheme, rest) = text.split_once("://")?;

@@ -31,7 +31,6 @@ impl Upkeep for SqliteStore {
         self.run(move || {
             let len = |path: &Path| std::fs::metadata(path).map(|file| file.len()).unwrap_or(0);
             let bytes = len(&shared.path) + len(&shared.path.with_extension("sqlite-wal"));
-            // A file system that does not tell is not full for that.
             let disk = rustix::fs::statvfs(&*shared.path).ok();
             let disk = disk.map(|disk| Disk {
                 bytes: disk.f_blocks * disk.f_frsize,
