@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use indicatif::ProgressBar;
 use tokio::runtime::Runtime;
 
 use crate::checkpoint::{OpenError, Positions as _, SqliteStore, StoreError};
@@ -12,6 +13,7 @@ use crate::collector::{self, Mode, shutdown};
 use crate::config::load::{LoadError, load};
 use crate::notification::ObjectId;
 use crate::telemetry;
+use crate::telemetry::summary::Tally;
 
 /// The key Databricks delivers to, below the bucket's prefix.
 const KEY: &str = "workspaceId=1234567890123456/date=2026-01-15/auditlogs_1.json";
@@ -67,14 +69,14 @@ fn show() -> Result<(), DemoError> {
     std::fs::write(place.config(), place.configuration())?;
     let loaded = load(&[place.config()], std::iter::empty())?;
     // Another subscriber, if there is one, does as well.
-    let _ = telemetry::begin(&loaded.config.log);
+    let _ = telemetry::begin(&loaded.config.log, &ProgressBar::hidden());
     let runtime = Runtime::new()?;
     println!("Bucket, checkpoint store and sinks are in {}\n", place.root.display());
     for (what, records) in VERSIONS {
         place.deliver(records)?;
         println!("{what} ({} lines). The collector runs, and the console gets:", records.len());
         let (_stop, hears) = shutdown::channel();
-        runtime.block_on(collector::run(loaded.config.clone(), Mode::Once, hears))?;
+        runtime.block_on(collector::run(loaded.config.clone(), Mode::Once, hears, &Tally::default()))?;
         println!();
     }
     place.account(&runtime)

@@ -1,19 +1,24 @@
 //! `auditferry run`: configuration, telemetry, runtime, collector, exit code.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
-use std::{io, thread};
+use std::time::Duration;
+use std::{fmt, io, thread};
 
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use tracing::{error, info, warn};
 
 use crate::cli::{Status, loaded, open_status, store_status};
 use crate::collector::{self, Mode, shutdown};
 use crate::config::load::Loaded;
-use crate::config::state_dir;
+use crate::config::{LogFormat, state_dir};
 use crate::identity::IdentityError;
+use crate::identity::fault::FaultKind;
 use crate::notification::queue::QueueError;
 use crate::notification::scan::ScanError;
 use crate::sink::OpenError;
 use crate::telemetry;
+use crate::telemetry::summary::Tally;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -21,9 +26,12 @@ pub(super) struct Args {
     /// override all of them.
     #[arg(long, value_name = "FILE", required = true)]
     pub(super) config: Vec<PathBuf>,
-    /// Deliver what is there now, commit, and exit.
+    /// Deliver what is there now, commit, say what was done, and exit.
     #[arg(long)]
     pub(super) once: bool,
+    /// With --once: exit with 65 where something was put into quarantine.
+    #[arg(long, requires = "once")]
+    pub(super) strict: bool,
 }
 
 pub(super) fn run(args: Args) -> Status {
@@ -31,14 +39,21 @@ pub(super) fn run(args: Args) -> Status {
         Ok(loaded) => loaded,
         Err(status) => return status,
     };
-    if let Err(error) = telemetry::begin(&loaded.config.log) {
-        eprintln!("{error}");
-        return Status::Config;
-    }
+    let tally = Tally::default();
+    let bar = if args.once { bar(&tally) } else { ProgressBar::hidden() };
+    let format = match telemetry::begin(&loaded.config.log, &bar) {
+        Ok(format) => format,
+        Err(error) => {
+            eprintln!("{error}");
+            return Status::Config;
+        }
+    };
     log_panics();
     announce(&loaded);
     let mode = if args.once { Mode::Once } else { Mode::Daemon };
-    match collect(loaded, mode) {
+    let ended = collect(loaded, mode, &tally);
+    bar.finish_and_clear();
+    let status = match ended {
         Ok(Ok(())) => {
             info!("stopped");
             Status::Done
@@ -51,7 +66,32 @@ pub(super) fn run(args: Args) -> Status {
             error!(%error, "the runtime cannot be started");
             Status::Internal
         }
+    };
+    if !args.once {
+        return status;
     }
+    let summary = tally.summary();
+    match format {
+        LogFormat::Readable => eprintln!("{summary}"),
+        LogFormat::Json => eprintln!("{}", summary.json()),
+    }
+    if args.strict && status == Status::Done && summary.has_refused() { Status::Corrupt } else { status }
+}
+
+/// A line that says how far the run has come, where standard error is a terminal. It is drawn anew by a thread of its own.
+fn bar(tally: &Tally) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new_spinner();
+    let tally = tally.clone();
+    let style = ProgressStyle::with_template("{spinner} {elapsed} {done}").expect("the template is well formed");
+    bar.set_style(style.with_key("done", move |_: &ProgressState, line: &mut dyn fmt::Write| {
+        // A line that cannot be drawn is drawn the next time.
+        let _ = line.write_str(&tally.summary().progress());
+    }));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
 }
 
 /// Has each panic logged as one line, those that are caught too. Of its message only what stands in the program is told:
@@ -85,12 +125,12 @@ fn announce(loaded: &Loaded) {
 
 /// Runs the collector on a runtime of its own. What still blocks a thread afterwards is left behind: everything that
 /// counts is committed by then.
-fn collect(loaded: Loaded, mode: Mode) -> io::Result<Result<(), collector::Error>> {
+fn collect(loaded: Loaded, mode: Mode, tally: &Tally) -> io::Result<Result<(), collector::Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (stop, hears) = shutdown::channel();
     let ended = runtime.block_on(async {
         shutdown::on_signals(stop)?;
-        Ok(collector::run(loaded.config, mode, hears).await)
+        Ok(collector::run(loaded.config, mode, hears, tally).await)
     });
     runtime.shutdown_background();
     ended
@@ -106,6 +146,8 @@ fn status(error: &collector::Error) -> Status {
             IdentityError::Unavailable { .. } => Status::Unavailable,
             IdentityError::RegionMissing { .. } => Status::Config,
         },
+        collector::Error::Queue(QueueError::Denied { kind: FaultKind::NoQueue, .. })
+        | collector::Error::Place(ScanError::Denied { kind: FaultKind::NoBucket, .. }) => Status::NoInput,
         collector::Error::Queue(QueueError::Denied { .. }) | collector::Error::Place(ScanError::Denied { .. }) => {
             Status::Refused
         }

@@ -5,19 +5,21 @@ use tracing::info;
 use crate::collector::build;
 use crate::collector::report::Reporter;
 use crate::config::{Config, feed};
-use crate::identity;
+use crate::identity::{self, Identity};
 use crate::sink::{self, Output};
 use crate::telemetry::health::{Part, PartKind};
 use crate::transport::Location;
 
 /// Registers every part that the configuration names, so that each is visible from the start, and logs one line for each
-/// identity, feed and sink. A queue's line follows once the queue has been asked (`src/collector/watched.rs`).
-pub(super) fn announce(reporter: &Reporter, config: &Config) {
+/// identity, feed and sink. A queue's line follows once the queue has been asked (`src/collector/watched.rs`). The
+/// `identities` are those that `upkeep` asks for credentials from time to time.
+pub(super) fn announce(reporter: &Reporter, config: &Config, identities: &[Identity]) {
     reporter.announce(Part::store());
     let feeds = config.feed.keys().map(|name| Part::new(PartKind::Feed, name));
     let sinks = config.sink.keys().map(|name| Part::new(PartKind::Sink, name));
     let queues = build::queues(config).into_keys().map(|name| Part::new(PartKind::Queue, &name));
-    feeds.chain(sinks).chain(queues).for_each(|part| reporter.announce(part));
+    let identities = identities.iter().map(|identity| Part::new(PartKind::Identity, identity.name()));
+    feeds.chain(sinks).chain(queues).chain(identities).for_each(|part| reporter.announce(part));
     for (feed, table) in &config.feed {
         table.sinks.iter().for_each(|sink| reporter.metrics().announce(feed, sink));
     }

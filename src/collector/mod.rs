@@ -81,9 +81,11 @@ use crate::collector::shutdown::{Shutdown, Stop};
 use crate::collector::start::{Basis, Sources};
 use crate::collector::world::World;
 use crate::config::Config;
+use crate::identity::Identity;
 use crate::notification::queue::Queue;
 use crate::telemetry::health::{Activity, Health, Part, PartKind};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::summary::Tally;
 use crate::telemetry::systemd;
 
 /// How long in-flight messages may take to be given back once the store's files are gone.
@@ -101,13 +103,16 @@ pub enum Mode {
     Once,
 }
 
-/// Runs the collector until the stop, or with [`Mode::Once`] until everything there is has been delivered.
+/// Runs the collector until the stop, or with [`Mode::Once`] until everything there is has been delivered. `tally` follows
+/// what it does.
 ///
 /// # Errors
 /// What could not be opened at the start, or what failed so that nothing can be promised any more.
-pub(crate) async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), Error> {
+pub(crate) async fn run(config: Config, mode: Mode, shutdown: Shutdown, tally: &Tally) -> Result<(), Error> {
     let world = build::world(&config).await?;
-    run_in(world, config, mode, shutdown).await
+    let metrics = Arc::new(Metrics::new(world.clock.now_ms()));
+    tally.follow(&metrics);
+    run_counted(world, config, mode, shutdown, metrics).await
 }
 
 /// As [`run`], in a world that is there already.
@@ -115,12 +120,22 @@ pub(crate) async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Resul
 /// # Errors
 /// As [`run`].
 pub async fn run_in<Q: Queue>(world: World<Q>, config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), Error> {
+    let metrics = Arc::new(Metrics::new(world.clock.now_ms()));
+    run_counted(world, config, mode, shutdown, metrics).await
+}
+
+async fn run_counted<Q: Queue>(
+    world: World<Q>,
+    config: Config,
+    mode: Mode,
+    shutdown: Shutdown,
+    metrics: Arc<Metrics>,
+) -> Result<(), Error> {
     let World { clock, random, compute, store, scratch, places, queues, sinks, identities } = world;
     let began = Instant::now();
-    let metrics = Arc::new(Metrics::new(clock.now_ms()));
     let health = Arc::new(Health::default());
     let reporter = Reporter::new(&health, &metrics, began);
-    announce::announce(&reporter, &config);
+    announce::announce(&reporter, &config, if mode == Mode::Once { &[] } else { &identities });
     reporter.worked(&Part::store(), Activity::Commit);
     freshness::restore(&*store.upkeep, &config, &metrics).await?;
     let feeds = Arc::new(build::feeds(&config, places)?);
@@ -157,10 +172,6 @@ pub async fn run_in<Q: Queue>(world: World<Q>, config: Config, mode: Mode, shutd
     let dispatcher = Dispatcher::new(Arc::clone(&services), build::message_shares(&config), once).await?;
     let mut background = JoinSet::new();
     start::user_directories(&feeds, &basis, &mut background);
-    if !once {
-        // Asked for the first time by `upkeep`.
-        identities.iter().for_each(|identity| basis.reporter.announce(Part::new(PartKind::Identity, identity.name())));
-    }
     let guard = upkeep::guard(Arc::clone(&basis.store.upkeep));
     background.spawn(async move { Ok(guard.await?) });
     let _socket = start::admin(&config, &services, &mut background).await?;

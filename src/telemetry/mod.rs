@@ -18,11 +18,14 @@ mod series;
 
 pub(crate) mod status;
 
+pub(crate) mod summary;
+
 pub(crate) mod systemd;
 
 use std::env;
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write};
 
+use indicatif::ProgressBar;
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -42,12 +45,29 @@ pub(crate) enum TelemetryError {
     AlreadySet,
 }
 
-/// Sends log lines to standard error from here on. Standard output belongs to the `stdout` sink.
-pub(crate) fn begin(log: &Log) -> Result<(), TelemetryError> {
+/// Sends log lines to standard error from here on, above the `bar` there. Standard output belongs to the `stdout` sink.
+/// Returns the format in which it does so.
+pub(crate) fn begin(log: &Log, bar: &ProgressBar) -> Result<LogFormat, TelemetryError> {
     let usual = if io::stderr().is_terminal() { LogFormat::Readable } else { LogFormat::Json };
-    let form = Form { format: log.format.unwrap_or(usual), has_priorities: is_journal() };
-    let subscriber = subscriber(form, log.filter()?, io::stderr);
-    subscriber.try_init().map_err(|_| TelemetryError::AlreadySet)
+    let format = log.format.unwrap_or(usual);
+    let form = Form { format, has_priorities: is_journal() };
+    let bar = bar.clone();
+    let subscriber = subscriber(form, log.filter()?, move || AboveBar(bar.clone()));
+    subscriber.try_init().map_err(|_| TelemetryError::AlreadySet)?;
+    Ok(format)
+}
+
+/// Standard error, where a bar of progress may stand: it is taken away while something is written.
+struct AboveBar(ProgressBar);
+
+impl Write for AboveBar {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.suspend(|| io::stderr().write(line))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
 
 /// Whether standard error goes to the journal: `JOURNAL_STREAM` names its device and inode (systemd.exec(5)).

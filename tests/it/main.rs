@@ -45,6 +45,7 @@ mod model;
 mod not_hidden;
 mod notifications;
 mod oddities;
+mod once;
 mod overwrite;
 mod overwritten_forms;
 mod quarantine;
