@@ -8,9 +8,13 @@ mod content;
 
 mod decode;
 
+mod decoded;
+
 mod demo;
 
 mod health;
+
+mod origin;
 
 mod quarantine;
 
@@ -26,7 +30,13 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::checkpoint::{OpenError, StoreError};
+use crate::collector;
 use crate::config::load::{LoadError, Loaded, load};
+use crate::identity::IdentityError;
+use crate::identity::fault::FaultKind;
+use crate::notification::queue::QueueError;
+use crate::notification::scan::ScanError;
+use crate::sink::OpenError as SinkOpenError;
 
 /// Carries audit logs out of S3 into a SIEM, each record once.
 #[derive(Debug, Parser)]
@@ -156,6 +166,36 @@ fn store_status(error: &StoreError) -> Status {
         StoreError::Full | StoreError::Gone(_) | StoreError::Failed(_) => Status::Io,
         StoreError::TakenOver => Status::Again,
         StoreError::Overtaken { .. } | StoreError::Closed => Status::Internal,
+    }
+}
+
+/// What the service manager and its operator are to make of the end.
+fn collector_status(error: &collector::Error) -> Status {
+    match error {
+        collector::Error::Open(error) => open_status(error),
+        collector::Error::Store(error) => store_status(error),
+        collector::Error::Identity(error) => match error {
+            IdentityError::Refused { .. } => Status::Refused,
+            IdentityError::Unavailable { .. } => Status::Unavailable,
+            IdentityError::RegionMissing { .. } => Status::Config,
+        },
+        collector::Error::Queue(QueueError::Denied { kind: FaultKind::NoQueue, .. })
+        | collector::Error::Place(ScanError::Denied { kind: FaultKind::NoBucket, .. }) => Status::NoInput,
+        collector::Error::Queue(QueueError::Denied { .. }) | collector::Error::Place(ScanError::Denied { .. }) => {
+            Status::Refused
+        }
+        collector::Error::Place(ScanError::Missing { .. }) => Status::NoInput,
+        collector::Error::Queue(_) | collector::Error::Place(_) => Status::Unavailable,
+        collector::Error::Admin { source, .. } if source.kind() == ErrorKind::PermissionDenied => Status::Refused,
+        collector::Error::Admin { .. } => Status::Unavailable,
+        collector::Error::Config(_) => Status::Config,
+        collector::Error::Sink {
+            source: SinkOpenError::NoGroup { .. } | SinkOpenError::NoRegion | SinkOpenError::Service(_),
+            ..
+        } => Status::Config,
+        collector::Error::Sink { source: SinkOpenError::Lookup { .. }, .. } => Status::Unavailable,
+        collector::Error::Unfinished(_) => Status::Again,
+        collector::Error::Panic(_) => Status::Internal,
     }
 }
 

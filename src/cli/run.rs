@@ -8,15 +8,10 @@ use std::{fmt, io, thread};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use tracing::{error, info, warn};
 
-use crate::cli::{Status, loaded, open_status, store_status};
+use crate::cli::{Status, collector_status, loaded};
 use crate::collector::{self, Mode, shutdown};
 use crate::config::load::Loaded;
 use crate::config::{LogFormat, state_dir};
-use crate::identity::IdentityError;
-use crate::identity::fault::FaultKind;
-use crate::notification::queue::QueueError;
-use crate::notification::scan::ScanError;
-use crate::sink::OpenError;
 use crate::telemetry;
 use crate::telemetry::summary::Tally;
 
@@ -60,7 +55,7 @@ pub(super) fn run(args: Args) -> Status {
         }
         Ok(Err(error)) => {
             error!(%error, "stopped by an error");
-            status(&error)
+            collector_status(&error)
         }
         Err(error) => {
             error!(%error, "the runtime cannot be started");
@@ -134,34 +129,4 @@ fn collect(loaded: Loaded, mode: Mode, tally: &Tally) -> io::Result<Result<(), c
     });
     runtime.shutdown_background();
     ended
-}
-
-/// What the service manager and its operator are to make of the end.
-fn status(error: &collector::Error) -> Status {
-    match error {
-        collector::Error::Open(error) => open_status(error),
-        collector::Error::Store(error) => store_status(error),
-        collector::Error::Identity(error) => match error {
-            IdentityError::Refused { .. } => Status::Refused,
-            IdentityError::Unavailable { .. } => Status::Unavailable,
-            IdentityError::RegionMissing { .. } => Status::Config,
-        },
-        collector::Error::Queue(QueueError::Denied { kind: FaultKind::NoQueue, .. })
-        | collector::Error::Place(ScanError::Denied { kind: FaultKind::NoBucket, .. }) => Status::NoInput,
-        collector::Error::Queue(QueueError::Denied { .. }) | collector::Error::Place(ScanError::Denied { .. }) => {
-            Status::Refused
-        }
-        collector::Error::Place(ScanError::Missing { .. }) => Status::NoInput,
-        collector::Error::Queue(_) | collector::Error::Place(_) => Status::Unavailable,
-        collector::Error::Admin { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Status::Refused,
-        collector::Error::Admin { .. } => Status::Unavailable,
-        collector::Error::Config(_) => Status::Config,
-        collector::Error::Sink {
-            source: OpenError::NoGroup { .. } | OpenError::NoRegion | OpenError::Service(_),
-            ..
-        } => Status::Config,
-        collector::Error::Sink { source: OpenError::Lookup { .. }, .. } => Status::Unavailable,
-        collector::Error::Unfinished(_) => Status::Again,
-        collector::Error::Panic(_) => Status::Internal,
-    }
 }

@@ -112,7 +112,7 @@ fn open_store(config: &Config) -> Result<Store, OpenError> {
 
 /// Identities by name and region, each made once.
 #[derive(Default)]
-struct Identities(BTreeMap<(String, Option<String>), Identity>);
+pub(super) struct Identities(BTreeMap<(String, Option<String>), Identity>);
 
 impl Identities {
     /// The identity of this name for this region. Without a name: the AWS SDK's default chain.
@@ -138,7 +138,8 @@ pub(super) fn feeds(config: &Config, mut places: BTreeMap<String, Place>) -> Res
     Ok(Feeds(all))
 }
 
-fn feed(config: &Config, name: &str, table: &feed::Config, place: Place) -> Result<Feed, Error> {
+/// One of them. Its sinks are those that the configuration has of its own.
+pub(super) fn feed(config: &Config, name: &str, table: &feed::Config, place: Place) -> Result<Feed, Error> {
     let family = family::named(&table.family).ok_or_else(|| Error::Config(format!("no family {}", table.family)))?;
     let globs = table.keys.clone().unwrap_or_else(|| family.keys.iter().map(|&glob| glob.to_owned()).collect());
     let filters =
@@ -192,7 +193,7 @@ fn feed(config: &Config, name: &str, table: &feed::Config, place: Place) -> Resu
     })
 }
 
-async fn place(config: &Config, table: &feed::Config, identities: &mut Identities) -> Result<Place, Error> {
+pub(super) async fn place(config: &Config, table: &feed::Config, identities: &mut Identities) -> Result<Place, Error> {
     if let Some(path) = &table.directory {
         let directory = Directory::open(path, config.limits.request_timeout).await?;
         return Ok(Place::Directory(DirectoryObjects::new(directory)));

@@ -18,6 +18,8 @@ mod error;
 
 mod feeds;
 
+mod fetch;
+
 mod flowed;
 
 mod freshness;
@@ -69,6 +71,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 pub use error::Error;
+pub(crate) use fetch::{FetchError, fetch, owner, owner_of_file};
 pub(crate) use sink_test::{SinkTestError, SinkTestStep, test_sink};
 
 use crate::checkpoint::{Store, StoreError};

@@ -71,6 +71,33 @@ pub struct Config {
 }
 
 impl Config {
+    /// A feed of a bucket, without sinks.
+    pub(crate) fn of_bucket(family: &str, bucket: &str) -> Self {
+        Self {
+            family: family.to_owned(),
+            bucket: Some(bucket.to_owned()),
+            prefixes: Vec::new(),
+            region: None,
+            endpoint_url: None,
+            allow_plain_http: false,
+            path_style: false,
+            expected_bucket_owner: None,
+            read_through: BTreeMap::new(),
+            directory: None,
+            identity: None,
+            queue: None,
+            sinks: Vec::new(),
+            keys: Some(vec!["**".to_owned()]),
+            ignore: Vec::new(),
+            identity_scope: IdentityScope::default(),
+            settings: Settings::default(),
+            redact: None,
+            users: None,
+            scan_at_start: None,
+            scan_every: None,
+        }
+    }
+
     /// Whether its objects may be Parquet files.
     pub fn reads_rows(&self) -> bool {
         family::named(&self.family).is_some_and(|family| matches!(family.framing, Framing::Rows(_)))

@@ -75,6 +75,22 @@ pub struct Config {
     pub sink: BTreeMap<String, sink::Config>,
 }
 
+impl Config {
+    /// A configuration of one feed, which reads a bucket with what the machine has.
+    pub(crate) fn of_bucket(family: &str, bucket: &str) -> Self {
+        Self {
+            state_dir: PathBuf::new(),
+            admin: Admin::default(),
+            log: Log::default(),
+            limits: Limits::default(),
+            identity: BTreeMap::new(),
+            queue: BTreeMap::new(),
+            feed: BTreeMap::from([("decode".to_owned(), feed::Config::of_bucket(family, bucket))]),
+            sink: BTreeMap::new(),
+        }
+    }
+}
+
 /// `[log]`: what the daemon says of itself, on standard error.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -17,6 +17,7 @@ mod crash_matrix;
 mod credential_outages;
 mod credential_sources;
 mod damage;
+mod decode;
 mod delivery;
 mod deploy;
 mod deploy_aws;

@@ -99,9 +99,12 @@ fn decode_says_how_many_lines_are_no_records() {
         log.text()
     };
     let said = decoded(&format!("{OTHER}{RECORD}{OTHER}"));
-    assert_eq!(said, "lines that are no records: 2\n");
+    assert_eq!(said, "decoded: 1 records, 1 events, 0 refused, 2 lines that are no records\n");
     let said = decoded(OTHER);
-    assert!(said.contains("holds no record of ydb") && said.ends_with("lines that are no records: 1\n"), "{said}");
-    assert_eq!(decoded(RECORD), "");
-    assert_eq!(decoded(""), "");
+    assert!(
+        said.contains("holds no record of ydb") && said.ends_with("0 refused, 1 lines that are no records\n"),
+        "{said}"
+    );
+    assert!(decoded(RECORD).starts_with("decoded: 1 records, 1 events, "));
+    assert!(decoded("").starts_with("decoded: 0 records, 0 events, "));
 }
