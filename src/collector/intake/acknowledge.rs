@@ -1,4 +1,4 @@
-//! Deletes messages in exchange for the proofs that nothing in them is left to do, and gives the others back.
+//! Deletes messages in exchange for proofs that nothing in them is left to do, and gives the other messages back.
 
 use std::sync::Arc;
 
@@ -12,18 +12,18 @@ use crate::collector::shutdown::Shutdown;
 use crate::notification::queue::{Message, Outcome, Queue, ReceiptHandle};
 use crate::telemetry::health::Activity;
 
-/// How often a delete is tried. After that the message is received again, and settled without a read.
+/// How often a delete is tried. If all tries fail, the message is received again, and settled without a read.
 const ATTEMPTS_MAX: u32 = 4;
 
-/// How long a message that was put off stays invisible: the first time, and at most. It doubles each time. SQS allows 12
-/// hours from the receipt on, and the message was in flight before.
+/// How long a message that was put off stays invisible: the first time, and at most. The time doubles with each
+/// receive. SQS allows 12 hours from the receipt, part of which the message has already been in flight.
 const PUT_OFF_SECS_MIN: u32 = 15 * 60;
 const PUT_OFF_SECS_MAX: u32 = 11 * 3600;
 
-/// How many ended messages one request takes.
+/// How many ended messages are handled together.
 const AT_ONCE: usize = 10;
 
-/// Ends the messages of one queue.
+/// Deletes the ended messages of one queue, or gives them back.
 pub(in crate::collector) struct Acknowledge<Q> {
     pub queue: Arc<Q>,
     pub name: Arc<str>,
@@ -33,9 +33,9 @@ pub(in crate::collector) struct Acknowledge<Q> {
 }
 
 impl<Q: Queue> Acknowledge<Q> {
-    /// Ends messages until the last sender of `ended` is gone. From the stop on, messages that are given back are visible
-    /// at once, but not before the last poll is over (when `polling` closes): our own poll would receive them again, and a
-    /// poll that is cut off takes messages with it.
+    /// Handles ended messages until the last sender of `ended` is gone. After the stop, messages are given back to be
+    /// visible at once, but only when the last poll is over (`polling` closes): an earlier release would be received by
+    /// our own poll, and a poll that is cut off takes messages with it.
     pub(in crate::collector) async fn run(
         self,
         mut ended: mpsc::UnboundedReceiver<Ended>,
@@ -117,7 +117,7 @@ impl<Q: Queue> Acknowledge<Q> {
         }
     }
 
-    /// Makes each message visible again after its number of seconds.
+    /// Gives each message back, to be visible again after its number of seconds.
     async fn give_back(&self, messages: Vec<(u32, EndedMessage)>) {
         let (reporter, name) = (&self.reporter, &*self.name);
         for (wait_secs, EndedMessage { message, _slot }) in messages {
@@ -134,11 +134,11 @@ impl<Q: Queue> Acknowledge<Q> {
         }
     }
 
-    /// Makes the messages visible at once.
+    /// Gives the messages back, visible at once.
     async fn release(&self, messages: Vec<(u32, EndedMessage)>) {
         let messages: Vec<EndedMessage> = messages.into_iter().map(|(_, ended)| ended).collect();
         for some in handles(&messages).chunks(AT_ONCE) {
-            // Where the request fails, they are received again when their visibility ends.
+            // If the request fails, they are received again when their visibility timeout ends.
             let _ = self.queue.extend(some, 0).await;
         }
     }
@@ -148,16 +148,17 @@ fn handles(messages: &[EndedMessage]) -> Vec<ReceiptHandle> {
     messages.iter().map(|ended| ended.message.receipt_handle.clone()).collect()
 }
 
-/// Held by each receiver; nothing is ever sent.
+/// A channel's item of which none exists: receivers hold the sender, whose drop says that they have ended.
 #[derive(Clone, Debug)]
 pub(in crate::collector) enum Polling {}
 
-/// A message that was given up becomes visible soon: the more often it was received, the later.
+/// Seconds until a message that was given back is visible again: more with each receive.
 fn given_back_secs(message: &Message) -> u32 {
     5 * message.receive_count.min(60)
 }
 
-/// Each receive brings a message nearer to the dead-letter queue: the more there were, the later is the next.
+/// Seconds until a message that was put off is visible again. Each receive brings it nearer to the dead-letter queue,
+/// so the time doubles with each.
 fn put_off_secs(message: &Message) -> u32 {
     PUT_OFF_SECS_MIN.saturating_mul(1 << message.receive_count.saturating_sub(1).min(16)).min(PUT_OFF_SECS_MAX)
 }

@@ -1,5 +1,5 @@
-//! In-flight messages: each is settled once every change in it is, and given back otherwise. So are the objects whose names
-//! were kept.
+//! In-flight messages: each is settled once every change in it is, and otherwise given back. The same holds for the
+//! stored names of objects that had no feed.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -10,41 +10,41 @@ use tokio::time::Instant;
 use crate::checkpoint::{Passed, Quarantined, Remembered};
 use crate::notification::queue::Message;
 
-/// Why one change in a message needs nothing more.
+/// The proof that one change in a message needs nothing more.
 #[derive(Debug)]
 pub(in crate::collector) enum Proof {
     /// Every sink of the feed has had the object's content, or has it in its backlog.
     Passed(Passed),
-    /// It cannot be read or understood, and is in quarantine.
+    /// The object or message cannot be read or understood, and is in quarantine.
     Quarantined(Quarantined),
     /// The object is gone.
     Vanished,
-    /// There is nothing to read in it.
+    /// The change asks for no read.
     Ignored,
-    /// It names an object that belongs to no feed, and the name is kept.
+    /// The change names an object that belongs to no feed, and the name is stored.
     Remembered(Remembered),
 }
 
 /// How an in-flight message ended.
 #[derive(Debug)]
 pub(in crate::collector) enum Ended {
-    /// All of it is settled: the message is deleted in exchange for the proofs.
+    /// Every change is settled: the message is deleted in exchange for the proofs.
     Settled(EndedMessage, Vec<Proof>),
-    /// Some change is not: the message is given back, and received again.
+    /// Some change was given up: the message is given back, and received again.
     GivenBack(EndedMessage),
-    /// Some change cannot be settled before long: the message is given back for a good while.
+    /// Some change cannot be settled soon: the message is given back, and stays invisible for a long time.
     PutOff(EndedMessage),
 }
 
-/// A message that is not worked on any more. It has its slot until the queue was told of its end.
+/// A message that is not worked on any more. It keeps its slot until the queue was told of its end.
 #[derive(Debug)]
 pub(in crate::collector) struct EndedMessage {
     pub message: Message,
-    /// Bounds how many messages are held at once.
+    /// Bounds how many messages are in flight.
     pub _slot: OwnedSemaphorePermit,
 }
 
-/// A received message on which work is under way. The lease keeps it invisible as long as it exists.
+/// A received message on which work is under way. Its visibility is extended as long as this exists.
 #[derive(Debug)]
 pub(in crate::collector) struct InFlight {
     message: Message,
@@ -55,12 +55,12 @@ pub(in crate::collector) struct InFlight {
     /// When its work last made progress, in milliseconds after `received`.
     progress_ms: AtomicU64,
     ended: mpsc::UnboundedSender<Ended>,
-    /// There until the message ends.
+    /// Present until the message ends.
     slot: Option<OwnedSemaphorePermit>,
 }
 
 impl InFlight {
-    /// A message that was received. Its end is sent to `ended`; `slot` bounds how many are held at once.
+    /// A message that was just received. Its end is sent to `ended`. `slot` bounds how many are in flight.
     pub(in crate::collector) fn new(
         message: Message,
         ended: mpsc::UnboundedSender<Ended>,
@@ -87,7 +87,7 @@ impl InFlight {
         self.progress_ms.fetch_max(now_ms, Ordering::Relaxed);
     }
 
-    /// Milliseconds from its receipt to the last progress of its work.
+    /// When its work last made progress, in milliseconds after its receipt.
     pub(in crate::collector) fn progress_ms(&self) -> u64 {
         self.progress_ms.load(Ordering::Relaxed)
     }
@@ -105,13 +105,13 @@ impl Drop for InFlight {
         } else {
             Ended::Settled(message, proofs)
         };
-        // The receiver outlives the messages; when it is gone the process is ending and the message is received again.
+        // The receiver outlives the messages. If it is gone, the process is ending, and the message is received again.
         let _ = self.ended.send(ended);
     }
 }
 
-/// One change's share in the message, or the kept name, that it comes from. Dropped unsettled, the message is given back,
-/// and the name stays.
+/// One change's share in the message, or in the stored name, that it comes from. If it is dropped unsettled, the
+/// message is given back, and the name stays.
 #[derive(Debug)]
 pub(in crate::collector) struct AckHandle {
     on: Option<On>,
@@ -132,7 +132,7 @@ impl AckHandle {
         Self { on: Some(On::Name(name)) }
     }
 
-    /// This change needs nothing more.
+    /// Settles the change: it needs nothing more.
     pub(in crate::collector) fn settle(mut self, proof: Proof) {
         match self.on.take() {
             Some(On::Message(message)) => message.proofs.lock().unwrap_or_else(PoisonError::into_inner).push(proof),
@@ -141,14 +141,14 @@ impl AckHandle {
         }
     }
 
-    /// This change cannot be settled before long: its message is given back for a good while.
+    /// Puts the change off: it cannot be settled soon, and its message is given back for a long time.
     pub(in crate::collector) fn put_off(self) {
         if let Some(On::Message(message)) = &self.on {
             message.is_put_off.store(true, Ordering::Release);
         }
     }
 
-    /// The change made progress: its message's lease goes on.
+    /// Notes that the change made progress, so that its message's visibility is extended.
     pub(in crate::collector) fn touch(&self) {
         if let Some(On::Message(message)) = &self.on {
             message.touch();
@@ -166,18 +166,18 @@ impl Drop for AckHandle {
     }
 }
 
-/// The name of an object, kept since no feed took it, on which work is under way.
+/// A stored name of an object that had no feed, on which work is under way.
 #[derive(Debug)]
 pub(in crate::collector) struct Name {
     /// Its number in the checkpoint store.
     pub id: u64,
-    /// Where its end is sent.
+    /// Receives the end of the work.
     pub ended: mpsc::UnboundedSender<NameEnded>,
-    /// Bounds how many are worked on at once.
+    /// Bounds how many names are worked on at once.
     pub _slot: OwnedSemaphorePermit,
 }
 
-/// How work on a name ended: nothing is left to do, or it was given up.
+/// How work on a name ended. `proof` is `None` if it was given up.
 #[derive(Debug)]
 pub(in crate::collector) struct NameEnded {
     pub id: u64,
@@ -186,12 +186,12 @@ pub(in crate::collector) struct NameEnded {
 
 impl Name {
     fn end(self, proof: Option<Proof>) {
-        // The receiver outlives the names; when it is gone the process is ending, and the name stays.
+        // The receiver outlives the names. If it is gone, the process is ending, and the name stays stored.
         let _ = self.ended.send(NameEnded { id: self.id, proof });
     }
 }
 
-/// The in-flight messages of one queue, for its lease.
+/// The in-flight messages of one queue, to extend their visibility.
 #[derive(Clone, Debug, Default)]
 pub(in crate::collector) struct InFlightMessages(Arc<Mutex<Vec<Weak<InFlight>>>>);
 
@@ -200,7 +200,7 @@ impl InFlightMessages {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(message));
     }
 
-    /// Those still in flight.
+    /// The messages that are still in flight.
     pub(in crate::collector) fn all(&self) -> Vec<Arc<InFlight>> {
         let mut in_flight = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         in_flight.retain(|message| message.strong_count() > 0);

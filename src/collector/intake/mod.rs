@@ -1,4 +1,4 @@
-//! From the queues: messages are received, kept invisible while they are worked on, and acknowledged.
+//! Intake from the queues: messages are received, kept invisible while they are worked on, and deleted or given back.
 
 pub(super) mod acknowledge;
 

@@ -1,4 +1,4 @@
-//! From a queue to the dispatcher: receives messages, parses them, and routes each change to a feed.
+//! Receives messages from a queue, parses them, routes each change to a feed, and requests reads of the dispatcher.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,21 +23,22 @@ use crate::notification::queue::{Message, Queue, QueueError};
 use crate::telemetry::health::Activity;
 use crate::telemetry::metrics::Metrics;
 
-/// How long one poll waits for messages at most, and how many it takes. A poll that is cut off may have taken messages
-/// that then stay invisible for a while, so the stop waits for it; hence not SQS's longest, 20 seconds.
+/// How many seconds one poll waits for messages at most, and how many it takes. A poll that is cut off may take
+/// messages with it, which then stay invisible for a while. The stop waits for the poll, so it is shorter than SQS's
+/// longest, 20 seconds.
 const POLL_SECS: u32 = 5;
 const POLL_MESSAGES: usize = 10;
 
-/// With `--once`, a queue is empty after as many polls without a message.
+/// With `--once`, a queue counts as empty after this many polls in a row without a message.
 const EMPTY_POLLS: u32 = 2;
 
-/// How much of a message that cannot be parsed is kept: all of it, so that it can be tried again.
+/// How many bytes of a message that cannot be parsed are kept: enough for any message, so that it can be tried again.
 pub(in crate::collector) const POISON_BYTES_MAX: usize = BODY_BYTES_MAX;
 
-/// How many names of objects without a feed are stored at once.
+/// How many names of objects without a feed are stored in one transaction.
 const NAMES_AT_ONCE: usize = 1000;
 
-/// What the receivers of one queue share.
+/// State shared by the receivers of one queue.
 pub(in crate::collector) struct Intake<Q> {
     pub queue: Arc<Q>,
     pub name: Arc<str>,
@@ -53,21 +54,21 @@ pub(in crate::collector) struct Intake<Q> {
     /// One permit for each message that may be in flight.
     pub slots: Arc<Semaphore>,
     pub poison_receives_max: u32,
-    /// Whose messages are taken, if not everybody's.
+    /// The SNS topics whose messages are taken. `None` takes all messages.
     pub topics: Option<Vec<String>>,
     /// How many names of objects without a feed are kept.
     pub unrouted_max: u64,
-    /// What was reported of those.
+    /// What was already reported about objects without a feed.
     pub reported: Reported,
-    /// After the stop, how long a poll under way is waited for.
+    /// How long a poll under way may take after the stop.
     pub last_poll: Duration,
-    /// Dropped when the last receiver has ended.
+    /// Dropped with the last receiver, which tells the task that gives messages back that no poll is under way.
     pub _polling: mpsc::Sender<Polling>,
-    /// Stop when the queue is empty.
+    /// End when the queue is empty.
     pub once: bool,
 }
 
-/// An object without a feed, the feed that comes nearest, and the object's share in a message.
+/// An object without a feed, the nearest feed, and the ack handle of its change.
 struct WithoutFeed {
     unrouted: Unrouted,
     nearest: Option<FeedId>,
@@ -78,7 +79,7 @@ impl<Q: Queue> Intake<Q> {
     /// Receives until the stop, or with `once` until the queue is empty.
     ///
     /// # Errors
-    /// The store failed; with `once`, the queue could not be read either.
+    /// The store failed, or with `once` the queue could not be read.
     pub(in crate::collector) async fn run(self: Arc<Self>, shutdown: Shutdown) -> Result<(), Error> {
         let mut backoff = Backoff::new(&self.random);
         let mut empty = 0;
@@ -103,7 +104,7 @@ impl<Q: Queue> Intake<Q> {
                     empty = if messages.is_empty() { empty + 1 } else { 0 };
                     let mut without_feed = Vec::new();
                     for message in messages {
-                        // Exactly as many slots were taken as messages can come.
+                        // One slot was taken for each message that the poll may return.
                         let Some(slot) = slots.split(1) else { continue };
                         let in_flight = InFlight::new(message, self.ended.clone(), slot);
                         self.in_flight.add(&in_flight);
@@ -128,7 +129,7 @@ impl<Q: Queue> Intake<Q> {
         Ok(slots)
     }
 
-    /// So short that a poll ends well before the stop would cut it off.
+    /// How many seconds a poll waits: short enough to end well before the stop would cut it off.
     fn poll_secs(&self) -> u32 {
         u32::try_from(self.last_poll.as_secs() / 2).unwrap_or(POLL_SECS).clamp(1, POLL_SECS)
     }
@@ -152,15 +153,15 @@ impl<Q: Queue> Intake<Q> {
         }
     }
 
-    /// Routes each change of a message. A change that cannot be parsed does not stop the others, but the message is not
-    /// deleted for it. Objects without a feed are added to `without_feed`.
+    /// Routes each change of a message. A change that cannot be parsed does not stop the others, but keeps the message
+    /// from being deleted. Objects without a feed are added to `without_feed`.
     async fn take(&self, in_flight: &Arc<InFlight>, without_feed: &mut Vec<WithoutFeed>) -> Result<(), StoreError> {
         let notices = match parse(&in_flight.message().body, self.topics.as_deref()) {
             Ok(notices) => notices,
             Err(error @ ParseError::Foreign { .. }) => return self.set_aside(in_flight, &error.to_string()).await,
             Err(error) => return self.poison(in_flight, &error.to_string()).await,
         };
-        // However many of its notifications cannot be parsed, the message is quarantined once.
+        // The message is quarantined once, however many of its notifications cannot be parsed.
         let malformed = notices.iter().filter_map(|notice| match notice {
             Notice::Malformed(error) => Some(error),
             _ => None,
@@ -174,7 +175,7 @@ impl<Q: Queue> Intake<Q> {
             self.count("empty");
             AckHandle::on(in_flight).settle(Proof::Ignored);
         }
-        // All ack handles exist before the first change is sent: otherwise a change that is settled at once would end the
+        // Make all ack handles before sending the first change: else a change that is settled at once would end the
         // message.
         let acks: Vec<AckHandle> = notices.iter().map(|_| AckHandle::on(in_flight)).collect();
         for (notice, ack) in notices.into_iter().zip(acks) {
@@ -186,7 +187,7 @@ impl<Q: Queue> Intake<Q> {
     async fn send(&self, notice: Notice, ack: AckHandle, without_feed: &mut Vec<WithoutFeed>) {
         let written = match notice {
             Notice::Written(written) => written,
-            // The whole message was given up or quarantined.
+            // The message was already given back or quarantined because of it.
             Notice::Malformed(_) => {
                 return ack.settle(Proof::Ignored);
             }
@@ -223,8 +224,8 @@ impl<Q: Queue> Intake<Q> {
         }
     }
 
-    /// Keeps the names of objects without a feed, and settles their changes. A message with a name for which there is no
-    /// room is given back: its queue's redrive policy decides what becomes of it.
+    /// Stores the names of objects without a feed, and settles their changes. If there is no room for a name, its
+    /// message is given back, and the queue's redrive policy decides what becomes of it.
     async fn remember(&self, mut without_feed: Vec<WithoutFeed>) -> Result<(), StoreError> {
         while !without_feed.is_empty() {
             let some: Vec<WithoutFeed> = without_feed.drain(..without_feed.len().min(NAMES_AT_ONCE)).collect();
@@ -259,8 +260,8 @@ impl<Q: Queue> Intake<Q> {
         Ok(())
     }
 
-    /// A message that cannot be parsed is reported at its first receive and given back, a little longer each time, for the
-    /// queue's redrive policy. A message that was received too often is quarantined here.
+    /// Handles a message that cannot be parsed. It is reported and given back, a little longer each time, for the
+    /// queue's redrive policy. Once it was received too often, it is quarantined here.
     async fn poison(&self, in_flight: &Arc<InFlight>, reason: &str) -> Result<(), StoreError> {
         let message: &Message = in_flight.message();
         let (queue, id, receives) = (&self.name, &message.id, message.receive_count);

@@ -1,4 +1,4 @@
-//! Keeps every in-flight message invisible while its work makes progress.
+//! Extends the visibility timeout of in-flight messages whose work makes progress.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,20 +10,21 @@ use crate::notification::queue::{Outcome, Queue, ReceiptHandle};
 use crate::telemetry::health::Activity;
 use crate::telemetry::metrics::Metrics;
 
-/// A message is in flight for at most 12 hours after its receipt (SQS Developer Guide, visibility timeout).
+/// How long a message is kept invisible at most. SQS allows 12 hours after its receipt (SQS Developer Guide, visibility
+/// timeout).
 const HELD_MAX: Duration = Duration::from_secs(11 * 3600 + 1800);
 
-/// The terms of a lease.
+/// The rules for one queue's extensions.
 pub(in crate::collector) struct Terms {
     pub queue: Arc<str>,
-    /// How long a message is kept invisible at a time.
+    /// How many seconds an extension lasts.
     pub visibility_secs: u32,
-    /// Work without progress for so long is given up.
+    /// A message whose work made no progress for this long is not extended any more.
     pub stall_after: Duration,
     pub reporter: Reporter,
 }
 
-/// Extends in-flight messages at half the visibility, until `shutdown`.
+/// Extends in-flight messages every half of the visibility timeout, until the stop.
 pub(in crate::collector) async fn run<Q: Queue>(
     queue: Arc<Q>,
     terms: Terms,
@@ -42,7 +43,7 @@ pub(in crate::collector) async fn run<Q: Queue>(
     }
 }
 
-/// Extends all in-flight messages once.
+/// Extends all in-flight messages once, except those whose work stalls or takes too long.
 pub(in crate::collector) async fn extend<Q: Queue>(
     queue: &Q,
     terms: &Terms,

@@ -1,6 +1,6 @@
 //! One sink's backlog: the objects that it has not had, oldest first, and when each is retried.
 //!
-//! An entry is about one object and one sink. It keeps no other object from the sink.
+//! An entry concerns one object and one sink. It does not hold up other objects.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,47 +13,47 @@ use crate::collector::ids::FeedId;
 use crate::config::OweAfter;
 use crate::notification::ObjectId;
 
-/// How many entries are read from the store at once, and written to it at once.
+/// How many entries are read from the store, or written to it, at once.
 const STORED_AT_ONCE: usize = 256;
 
-/// How many stored entries that wait for their next try are kept in memory before no more are read.
+/// How many stored entries are kept in memory before no more are read.
 const STORED_IN_MEMORY_MAX: u64 = 4096;
 
 #[derive(Debug)]
 struct Entry {
-    /// The feed's position, where it is known.
+    /// The feed, if it is known.
     feed: Option<FeedId>,
     since: Instant,
     order: u64,
     attempts: u32,
     not_before: Option<Instant>,
-    /// The store has it: no message waits for it.
+    /// Whether the store has the entry, so that no message waits for it.
     is_stored: bool,
-    /// Its messages keep other feeds from receiving: it is written to the store as soon as possible.
+    /// Whether to write it to the store as soon as possible, since its messages keep other feeds from receiving.
     is_hurried: bool,
 }
 
 /// An entry that is due to be written to the store.
 pub(in crate::collector) struct Due {
     pub object: ObjectId,
-    /// The feed's position.
+    /// The object's feed.
     pub feed: FeedId,
     pub waited: Duration,
 }
 
-/// What one sink has not had.
+/// One sink's backlog, in memory and in the store.
 #[derive(Debug)]
 pub(in crate::collector) struct Backlog {
     sink: Arc<str>,
     entries: BTreeMap<ObjectId, Entry>,
     order: BTreeMap<u64, ObjectId>,
     next_order: u64,
-    /// Entries in the store, and those of them in `entries`.
+    /// How many entries the store has, and how many of them are in `entries`.
     stored: u64,
     stored_in_memory: u64,
-    /// Up to where the stored entries were read.
+    /// The last stored entry that was read.
     read_to: BacklogPlace,
-    /// Whether it was behind when that was last reported.
+    /// Whether the sink was last reported as behind.
     reported: bool,
 }
 
@@ -75,7 +75,7 @@ impl Backlog {
         })
     }
 
-    /// How many entries the store has, where others than this backlog may have added some.
+    /// Sets how many entries the store has. Sink workers may have added some.
     pub(in crate::collector) fn stored_are(&mut self, stored: u64) {
         self.stored = stored;
     }
@@ -85,29 +85,29 @@ impl Backlog {
         self.has_more_than(0)
     }
 
-    /// Whether it has more entries than so many.
+    /// Whether it has more than this many entries.
     pub(in crate::collector) fn has_more_than(&self, entries: u64) -> bool {
         self.entries.len() as u64 + self.stored.saturating_sub(self.stored_in_memory) > entries
     }
 
-    /// Whether it has changed since the last call that the sink is behind, and to what. Of `gathering` entries the sink is
-    /// about to have all.
+    /// Whether the sink is behind, if that has changed since the last call. `gathering` entries do not count, since the
+    /// sink is about to have them.
     pub(in crate::collector) fn turned(&mut self, gathering: u64) -> Option<bool> {
         let now = self.has_more_than(gathering);
         (std::mem::replace(&mut self.reported, now) != now).then_some(now)
     }
 
-    /// Whether the object is in the backlog, as far as memory knows.
+    /// Whether the object is in the part of the backlog that is in memory.
     pub(in crate::collector) fn knows(&self, object: &ObjectId) -> bool {
         self.entries.contains_key(object)
     }
 
-    /// Whether the object is in the backlog and not in the store: its messages wait.
+    /// Whether the object is in the backlog and not in the store yet, so that its messages must wait.
     pub(in crate::collector) fn is_waited_for(&self, object: &ObjectId) -> bool {
         self.entries.get(object).is_some_and(|entry| !entry.is_stored)
     }
 
-    /// Whether the store has the object in the backlog.
+    /// Whether the store has the object in this backlog.
     pub(in crate::collector) async fn is_stored(
         &self,
         store: &dyn checkpoint::Backlog,
@@ -119,7 +119,7 @@ impl Backlog {
         }
     }
 
-    /// Whether it has not had the object.
+    /// Whether the object is in the backlog, in memory or in the store.
     pub(in crate::collector) async fn has(
         &self,
         store: &dyn checkpoint::Backlog,
@@ -128,7 +128,7 @@ impl Backlog {
         Ok(self.knows(object) || self.is_stored(store, object).await?)
     }
 
-    /// Adds an object that the sink is to get later. An entry that is there keeps its date.
+    /// Adds an object that the sink gets later. An existing entry keeps its date.
     pub(in crate::collector) async fn defer(
         &mut self,
         store: &dyn checkpoint::Backlog,
@@ -163,7 +163,7 @@ impl Backlog {
         self.entries.get(object).map_or(0, |entry| entry.attempts)
     }
 
-    /// Reading this object failed; it is retried after `wait`.
+    /// Notes that reading this object failed. It is retried after `wait`.
     pub(in crate::collector) fn failed(&mut self, object: &ObjectId, wait: Duration) {
         if let Some(entry) = self.entries.get_mut(object) {
             entry.attempts += 1;
@@ -171,14 +171,15 @@ impl Backlog {
         self.rest(object, wait);
     }
 
-    /// This object is not retried before `wait` is over.
+    /// Keeps this object from being retried before `wait` is over.
     pub(in crate::collector) fn rest(&mut self, object: &ObjectId, wait: Duration) {
         if let Some(entry) = self.entries.get_mut(object) {
             entry.not_before = Some(Instant::now() + wait);
         }
     }
 
-    /// The sink has had the object, or the object is gone. `was_stored`: its entry was removed from the store.
+    /// Removes the object: the sink has had it, or it is gone. `was_stored` says that its entry was removed from the
+    /// store.
     pub(in crate::collector) fn had(&mut self, object: &ObjectId, was_stored: bool) {
         self.remove(object);
         self.stored = self.stored.saturating_sub(u64::from(was_stored));
@@ -213,13 +214,13 @@ impl Backlog {
         fresh.take(STORED_AT_ONCE).collect()
     }
 
-    /// The object's entry was written to the store.
+    /// Notes that the object's entry was written to the store.
     pub(in crate::collector) fn written_down(&mut self, object: &ObjectId) {
         self.remove(object);
         self.stored += 1;
     }
 
-    /// The next object to bring to the sink, with its feed's position where that is known; `busy` tells which are worked on
+    /// The next object to deliver to the sink, with its feed if that is known. `busy` says which objects are worked on
     /// already.
     pub(in crate::collector) async fn next(
         &mut self,
@@ -231,7 +232,7 @@ impl Backlog {
             return Ok(next);
         }
         let found = store.entries(&self.sink, self.read_to, STORED_AT_ONCE).await?;
-        // After the last entry the reading begins with the first again.
+        // After the last entry, reading starts over at the first.
         self.read_to = found.last().map(|entry| entry.place).unwrap_or_default();
         if found.is_empty() && self.stored_in_memory == 0 {
             self.stored = store.backlog_len(&self.sink).await?;

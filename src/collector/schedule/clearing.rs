@@ -1,5 +1,5 @@
-//! Sinks' backlogs: writes entries to the store that waited too long, starts the jobs that clear them, and reports sinks
-//! that have caught up.
+//! Sinks' backlogs: stores entries that have waited too long, starts the jobs that clear them, and reports sinks that
+//! have caught up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::config::OweAfter;
 use crate::notification::ObjectId;
 
 impl Dispatcher {
-    /// Writes entries to the store that waited too long, and reports which sinks have a backlog.
+    /// Stores entries that have waited too long, and reports which sinks have a backlog.
     pub(super) async fn look_after_backlogs(&mut self) -> Result<(), StoreError> {
         for sink in self.backlogs.ids() {
             if self.services.workers[sink].took_owed() {
@@ -38,7 +38,8 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// After how long a sink's entries are written to the store: at once where no message waits for it, or for its batches.
+    /// How long a sink's entries may wait before they are stored. Entries of best-effort and gathering sinks are stored
+    /// at once, so that no message waits for them.
     fn owe_after(&self, sink: SinkId) -> OweAfter {
         let worker = &self.services.workers[sink];
         match self.services.limits.owe_after {
@@ -47,7 +48,7 @@ impl Dispatcher {
         }
     }
 
-    /// Starts the job for the oldest entry of one backlog, the sinks taking turns. Returns whether there was one.
+    /// Starts the job for the oldest ready entry of one backlog, the sinks in turn. Returns whether there was one.
     pub(super) async fn start_catching_up(&mut self) -> Result<bool, StoreError> {
         if !self.shares.may_any_catch_up() {
             return Ok(false);
@@ -104,12 +105,12 @@ impl Dispatcher {
         true
     }
 
-    /// A sink does not get this object now; it enters the sink's backlog.
+    /// Adds an object that a sink does not get now to the sink's backlog.
     pub(super) async fn defer(&mut self, sink: SinkId, object: &ObjectId, feed: FeedId) -> Result<(), StoreError> {
         self.backlogs[sink].defer(&*self.services.store.backlog, object, feed).await
     }
 
-    /// A sink has had these objects, or they are gone: they leave the sink's backlog.
+    /// Removes objects that a sink has had, or that are gone, from the sink's backlog.
     pub(super) async fn had(&mut self, sink: SinkId, objects: &[ObjectId]) -> Result<(), StoreError> {
         if !self.backlogs[sink].is_behind() {
             return Ok(());
@@ -128,7 +129,7 @@ impl Dispatcher {
         let name = Arc::clone(&self.services.workers[sink].name);
         match self.services.store.backlog.clear_from_backlog(name, stored.clone()).await {
             Err(StoreError::Full) if !self.once => {
-                // They stay in the backlog, are found unchanged when their turn comes, and leave it then.
+                // They stay in the backlog. When their turn comes they are found unchanged, and leave it then.
                 self.services.reporter.store_is_full();
                 stored.iter().for_each(|object| self.backlogs[sink].rest(object, SPACE_WAIT_MAX));
                 return Ok(());
@@ -140,7 +141,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Writes to the store that a sink has not had an object yet.
+    /// Stores one entry: the sink has not had this object yet.
     pub(super) async fn write_down_one(
         &mut self,
         sink: SinkId,
@@ -150,7 +151,7 @@ impl Dispatcher {
         self.write_down(sink, vec![Due { object: object.clone(), feed, waited: Duration::ZERO }]).await
     }
 
-    /// Writes a sink's due entries to the store, and settles the messages that waited for this alone.
+    /// Stores a sink's due entries, and settles the messages that waited only for this.
     async fn write_down(&mut self, sink: SinkId, due: Vec<Due>) -> Result<(), StoreError> {
         if due.is_empty() {
             return Ok(());
@@ -164,7 +165,7 @@ impl Dispatcher {
         let reporter = &self.services.reporter;
         match self.services.store.backlog.add_to_backlog(Arc::clone(&name), objects.collect()).await {
             Err(StoreError::Full) if !self.once => {
-                // The messages stay in flight until it is written.
+                // The messages stay in flight until the entries are stored.
                 reporter.store_is_full();
                 return Ok(());
             }

@@ -1,5 +1,5 @@
-//! Room for the other feeds: a feed's unsettled messages must not keep theirs from being received, nor its slow objects
-//! theirs from being read.
+//! Keeps one feed from crowding out others: neither its unsettled messages may keep their messages from being received,
+//! nor its slow objects their objects from being read.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use crate::collector::schedule::unread::WAITING;
 use crate::config::OweAfter;
 use crate::notification::ObjectId;
 
-/// An object that waits less than this keeps nobody from receiving.
+/// An object that has waited less than this is not moved to a backlog.
 const WAIT_MIN: Duration = Duration::from_millis(500);
 
 impl Dispatcher {
-    /// Makes room where a feed has more than its share of the in-flight messages. Objects that wait to be read go into
-    /// their feed's backlog, the newest first; objects that wait for a sink go into the sink's.
+    /// Makes room if a feed has more than its share of the in-flight messages. Its objects that wait to be read go into
+    /// its backlog, the newest first; those that wait for a sink go into the sink's backlog.
     pub(super) fn make_room(&mut self) {
         if self.once {
             return;
@@ -37,7 +37,7 @@ impl Dispatcher {
         }
     }
 
-    /// How many messages of the feed are in flight; one that names several objects counts for each.
+    /// How many messages of the feed are in flight. A message that names several objects counts once for each.
     fn in_flight(&self, feed: FeedId) -> usize {
         let waiting = self.waiting.values().filter(|pending| pending.feed == feed).map(|pending| pending.acks.len());
         let running = self.running.values().map(|running| &running.pending);
@@ -50,8 +50,8 @@ impl Dispatcher {
             + entering.map(|pending| pending.acks.len()).sum::<usize>()
     }
 
-    /// Moves objects that wait to be read into the feed's backlog, as many as have `over` messages. Returns how many
-    /// messages are left. Where backlogs are off, an object keeps messages that need not be put off: it goes on with them.
+    /// Moves waiting objects into the feed's backlog until these have `over` messages. Returns how many messages are
+    /// still over. If backlogs are off, messages are put off instead, and an object keeps those that are not over.
     fn unqueue(&mut self, feed: FeedId, over: usize) -> usize {
         if over == 0 {
             return 0;
@@ -85,8 +85,8 @@ impl Dispatcher {
         left
     }
 
-    /// Makes up to `over` objects that wait for sinks of the feed due to be written to the store, or puts them off where
-    /// backlogs are off.
+    /// Makes up to `over` of the feed's objects that wait for a sink due to be stored in the sink's backlog. If
+    /// backlogs are off, their messages are put off.
     fn hurry(&mut self, feed: FeedId, over: usize) {
         let services = Arc::clone(&self.services);
         for &sink in &services.feeds[feed].sinks {
@@ -102,7 +102,7 @@ impl Dispatcher {
         }
     }
 
-    /// Finds bodies that come slowly, and puts off those of a feed that has too many of them.
+    /// Finds slow bodies, and puts off those of a feed beyond [`SLOW_MAX`].
     pub(super) fn look_at_rates(&mut self) {
         let least = self.services.limits.read_rate_min;
         for Running { pending, progress, rate, .. } in self.running.values_mut() {
@@ -113,7 +113,7 @@ impl Dispatcher {
         for feed in (0..self.services.feeds.0.len()).map(FeedId) {
             let is_slow = |running: &&mut Running| running.pending.feed == feed && running.rate.is_slow;
             let mut slow: Vec<&mut Running> = self.running.values_mut().filter(is_slow).collect();
-            // The one that has come furthest is given up last.
+            // The objects that have received the most bytes are kept.
             slow.sort_by_key(|running| Reverse(running.progress.received_bytes()));
             for running in slow.into_iter().skip(SLOW_MAX).filter(|running| !running.rate.is_put_off) {
                 running.rate.is_put_off = true;

@@ -1,12 +1,13 @@
-//! Which feed may have one more job. Each feed always has one of its own; the other jobs that may run at once are lent to
-//! the feeds in turn.
+//! Decides which feed may start one more job. Each feed always has one job of its own. The other jobs that may run at
+//! once are lent to the feeds in turn.
 
 use std::collections::VecDeque;
 
 use crate::collector::ids::{FeedId, PerFeed};
 use crate::notification::ObjectId;
 
-/// So many slow bodies of a feed take no job that is lent: one takes the feed's own job, and one is tolerated.
+/// A feed's first two slow bodies occupy no lent job: the first has the feed's own job, the second runs beyond the
+/// limit of jobs.
 pub(super) const SLOW_MAX: usize = 2;
 
 /// One feed's ready objects and running jobs.
@@ -15,16 +16,16 @@ struct Share {
     /// Objects that changed, in the order in which they are read.
     ready: VecDeque<ObjectId>,
     running: usize,
-    /// Of those, the jobs whose bytes come slowly.
+    /// How many of the running jobs have a slow body.
     slow: usize,
-    /// Of those that run, the jobs that clear a backlog.
+    /// How many of the running jobs clear a backlog.
     catching_up: usize,
     /// Whether its last job cleared a backlog.
     caught_up_last: bool,
 }
 
 impl Share {
-    /// How many of its jobs are lent: beyond its own, and beyond slow ones that take nothing from others.
+    /// How many of its jobs are lent: those beyond its own job and beyond [`SLOW_MAX`] slow ones.
     fn lent(&self) -> usize {
         self.running.saturating_sub(self.slow.clamp(1, SLOW_MAX))
     }
@@ -34,14 +35,14 @@ impl Share {
 #[derive(Debug)]
 pub(super) struct Shares {
     feeds: PerFeed<Share>,
-    /// Jobs beyond each feed's own.
+    /// How many jobs can be lent in all, beyond each feed's own.
     lent_max: usize,
-    /// Whose turn it is.
+    /// The index of the feed whose turn is next.
     next: usize,
 }
 
 impl Shares {
-    /// For so many feeds, with `objects_at_once` jobs in all; never fewer than one for each feed.
+    /// Shares for `feeds` feeds, with `objects_at_once` jobs in all, but at least one for each feed.
     pub(super) fn new(feeds: usize, objects_at_once: usize) -> Self {
         Self {
             feeds: (0..feeds).map(|_| Share::default()).collect(),
@@ -55,7 +56,7 @@ impl Shares {
         self.feeds[feed].ready.push_back(object);
     }
 
-    /// The next object that changed, of the next feed that may have one more job.
+    /// The next ready object, from the next feed that may start one more job.
     pub(super) fn pop(&mut self) -> Option<ObjectId> {
         let count = self.feeds.len();
         for turn in 0..count {
@@ -75,8 +76,8 @@ impl Shares {
         self.feeds[feed].running == 0 || lent < self.lent_max
     }
 
-    /// Whether the feed may have one more job that clears a backlog: up to half of its share, and where that is a single
-    /// job, in turn with what is new.
+    /// Whether the feed may start one more job that clears a backlog: up to half of the lent jobs, or if there is only
+    /// one job, in turn with new changes.
     pub(super) fn may_catch_up(&self, feed: FeedId) -> bool {
         let share = &self.feeds[feed];
         let half = self.lent_max.div_ceil(2).max(1);
@@ -84,7 +85,7 @@ impl Shares {
         self.may_start(feed) && share.catching_up < half && in_turn
     }
 
-    /// Whether any feed may.
+    /// Whether any feed may start a job that clears a backlog.
     pub(super) fn may_any_catch_up(&self) -> bool {
         (0..self.feeds.len()).any(|feed| self.may_catch_up(FeedId(feed)))
     }
@@ -96,7 +97,7 @@ impl Shares {
         share.caught_up_last = catches_up;
     }
 
-    /// A job's bytes come slowly, or fast enough again.
+    /// Notes that a job's body has become slow, or fast enough again.
     pub(super) fn slowed(&mut self, feed: FeedId, is_slow: bool) {
         let share = &mut self.feeds[feed];
         if is_slow { share.slow += 1 } else { share.slow -= 1 }
@@ -121,7 +122,7 @@ mod tests {
         ObjectId::new("b", format!("k{number}"))
     }
 
-    /// Starts what may be started, and says of which objects.
+    /// Starts every job that may start, and returns their objects.
     fn start_all(shares: &mut Shares, feed_of: impl Fn(&ObjectId) -> FeedId) -> Vec<ObjectId> {
         let mut started = Vec::new();
         while let Some(object) = shares.pop() {

@@ -1,4 +1,4 @@
-//! Takes over what jobs leave with sinks that gather for long, and clears the backlog of what those have had.
+//! Tracks the parts that jobs leave with gathering sinks, and clears the sinks' backlogs once they have had them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,18 +13,19 @@ use crate::collector::schedule::gathering::Had;
 use crate::notification::ObjectId;
 
 impl Dispatcher {
-    /// Whether a sink's position in the object is open: records of it are on their way there.
+    /// Whether records of the object are on their way to the sink, so that its position is not settled.
     pub(super) fn is_held(&self, sink: SinkId, object: &ObjectId) -> bool {
         self.gathering.has(sink, object) || self.services.workers[sink].holds(object)
     }
 
-    /// The object changed, and a sink that gathers records of it is to get it after those. Returns whether it is so.
+    /// Notes that the object changed. Returns whether a gathering sink must get the change later, after the records
+    /// that it gathers already.
     pub(super) fn comes_later(&mut self, sink: SinkId, object: &ObjectId, etag: Option<&str>) -> bool {
         self.gathering.changed(sink, object, etag);
         self.services.workers[sink].gathers && self.is_held(sink, object)
     }
 
-    /// A job left these with their sinks.
+    /// Takes over the parts that a job left with gathering sinks.
     pub(super) fn gathers(&mut self, object: &ObjectId, gathered: Vec<Gathered>) {
         for one in gathered {
             let (services, sink, object) = (Arc::clone(&self.services), one.sink, object.clone());
@@ -36,7 +37,8 @@ impl Dispatcher {
         }
     }
 
-    /// Sinks have had what they gathered: what they have all of leaves their backlogs, and its messages are settled.
+    /// Handles sinks that have had what they gathered. Objects that they have completely leave their backlogs, and the
+    /// messages are settled.
     pub(super) async fn gathered(&mut self, ends: Vec<Result<Had, JoinError>>) -> Result<(), StoreError> {
         let mut had: BTreeMap<SinkId, Vec<ObjectId>> = BTreeMap::new();
         for end in ends {
@@ -45,7 +47,7 @@ impl Dispatcher {
             let has_changed = self.gathering.remove(sink, &object);
             match result {
                 Ok(true) if !has_changed => had.entry(sink).or_default().push(object),
-                // It is read again out of the backlog.
+                // The object stays in the backlog, and is read again from there.
                 Ok(_) => {}
                 Err(StoreError::Full) if !self.once => self.services.reporter.store_is_full(),
                 Err(error) => return Err(error),

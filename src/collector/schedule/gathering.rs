@@ -1,5 +1,6 @@
-//! Objects whose records wait for the next batch of a sink that gathers for long. Their jobs are over, and they are in the
-//! sink's backlog until the batch is committed: no message waits for it, and after a crash they are read again.
+//! Objects whose records wait for a gathering sink's next batch. Their jobs are over, and they are in the sink's
+//! backlog until the batch is committed. So no message waits for the batch, and after a crash the objects are read
+//! again.
 
 use std::collections::BTreeMap;
 
@@ -9,22 +10,22 @@ use crate::checkpoint::StoreError;
 use crate::collector::ids::SinkId;
 use crate::notification::ObjectId;
 
-/// How many objects that a sink has had are cleared from its backlog at once.
+/// How many finished objects are cleared from a backlog at once.
 const CLEARED_AT_ONCE: usize = 256;
 
-/// A sink has had what was gathered of an object, or never will have.
+/// The end of gathering one object for a sink: the sink has had the records, or never will.
 pub(super) struct Had {
     pub(super) sink: SinkId,
     pub(super) object: ObjectId,
-    /// Whether that was all there is of it.
+    /// Whether the sink has then had all of the object.
     pub(super) result: Result<bool, StoreError>,
 }
 
-/// What is gathered, and by which sink.
+/// The objects being gathered, by sink.
 #[derive(Default)]
 pub(super) struct Gathering {
     ends: JoinSet<Had>,
-    /// Of each object the version; none once it has changed.
+    /// The version of each object, by its entity tag. `None` once it has changed.
     objects: BTreeMap<SinkId, BTreeMap<ObjectId, Option<Box<str>>>>,
 }
 
@@ -42,20 +43,21 @@ impl Gathering {
         self.objects.get(&sink).is_some_and(|objects| objects.contains_key(object))
     }
 
-    /// The object was written, as this version where that is known: if it is another, the object stays in the sink's backlog
-    /// once the sink has had what is gathered.
+    /// Notes that the object was written, as version `etag` if that is known. If this is another version, the object
+    /// stays in the sink's backlog after the sink has had what is gathered.
     pub(super) fn changed(&mut self, sink: SinkId, object: &ObjectId, etag: Option<&str>) {
         if let Some(gathered) = self.objects.get_mut(&sink).and_then(|objects| objects.get_mut(object)) {
             *gathered = gathered.take().filter(|gathered| Some(&**gathered) == etag);
         }
     }
 
-    /// Returns whether the object has changed since.
+    /// Ends gathering of the object. Returns whether it has changed since.
     pub(super) fn remove(&mut self, sink: SinkId, object: &ObjectId) -> bool {
         self.objects.get_mut(&sink).and_then(|objects| objects.remove(object)).flatten().is_none()
     }
 
-    /// A sink gathers records of this version, which is none where more is to be read for it. `end` waits until it has them.
+    /// Notes that a sink gathers records of this version; `etag` is `None` if the sink lacks more of the object. `end`
+    /// waits until the sink has them.
     pub(super) fn add(
         &mut self,
         sink: SinkId,
@@ -67,7 +69,7 @@ impl Gathering {
         self.ends.spawn(end);
     }
 
-    /// What sinks have had by now, once there is something. Cancel-safe.
+    /// Waits for an end, and returns all that have come by then. Cancel-safe.
     pub(super) async fn next(&mut self) -> Vec<Result<Had, JoinError>> {
         let mut had: Vec<_> = self.ends.join_next().await.into_iter().collect();
         while had.len() < CLEARED_AT_ONCE

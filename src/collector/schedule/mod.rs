@@ -1,4 +1,5 @@
-//! The dispatcher: coalesces changes, runs at most one job per object, and decides what follows when a job ends.
+//! The dispatcher: joins changes of the same object, runs at most one job per object, and decides what follows when a
+//! job ends.
 
 mod backlog;
 
@@ -49,21 +50,21 @@ use crate::collector::services::Services;
 use crate::collector::shutdown::Shutdown;
 use crate::notification::ObjectId;
 
-/// How often leases, rates and backlogs are looked after.
+/// How often visibility, body rates and backlogs are checked.
 const TICK: Duration = Duration::from_millis(250);
 
 /// Changes of an object that wait for its next job.
 #[derive(Debug)]
 struct PendingChange {
     feed: FeedId,
-    /// The entity tag that all of these changes name; none when they differ, or one names none.
+    /// The entity tag that all of these changes name. `None` if they differ, or if one names none.
     etag: Option<Box<str>>,
     acks: Vec<AckHandle>,
     since: Instant,
     attempts: u32,
-    /// It failed, and is not retried before then.
+    /// It failed, and is not retried before this time.
     not_before: Option<Instant>,
-    /// Its place among those of its feed that may wait, where somebody requested the read.
+    /// Its slot in the feed's limit on waiting read requests. `None` if the dispatcher itself asked for the read.
     slot: Option<OwnedSemaphorePermit>,
 }
 
@@ -85,9 +86,9 @@ struct Entering {
 enum Origin {
     /// The object changed.
     Change,
-    /// It is in a sink's backlog, and nothing new asked for it.
+    /// It is in a sink's backlog, and no new change asked for the job.
     SinkBacklog,
-    /// It is in its feed's backlog, for this kind of failure, and nothing new asked for it.
+    /// It is in its feed's backlog for this kind of failure, and no new change asked for the job.
     FeedBacklog(Arc<str>),
 }
 
@@ -97,57 +98,57 @@ impl Origin {
     }
 }
 
-/// A job that runs: what it settles, and which sinks it brings the object to.
+/// A running job: the changes that it settles, and the sinks that it delivers to.
 struct Running {
     pending: PendingChange,
     sinks: Vec<SinkId>,
     origin: Origin,
     progress: Arc<Progress>,
-    /// Its steps when they were last looked at.
+    /// The job's progress in steps when it was last checked.
     steps_seen: u64,
     /// The rate at which its bytes come.
     rate: Rate,
 }
 
-/// Messages of an object whose sinks have not all had it yet.
+/// Messages of an object that some sink neither has had nor has in its backlog.
 struct AwaitingAck {
     feed: FeedId,
     acks: Vec<AckHandle>,
 }
 
-/// The scheduler: it alone knows which objects are worked on.
+/// The dispatcher. Only it knows which objects are worked on.
 pub(super) struct Dispatcher {
     services: Arc<Services>,
     once: bool,
     waiting: BTreeMap<ObjectId, PendingChange>,
-    /// Which objects are ready, and which feed may have one more job.
+    /// The objects that are ready to be read, and which feed may start one more job.
     shares: Shares,
     delayed: BTreeSet<(Instant, ObjectId)>,
     running: BTreeMap<ObjectId, Running>,
     awaiting_ack: BTreeMap<ObjectId, AwaitingAck>,
     backlogs: PerSink<Backlog>,
     gathering: Gathering,
-    /// The sink whose backlog is next.
+    /// The sink whose backlog has the next turn.
     next_sink: SinkId,
-    /// Feeds' backlogs, and objects that are about to enter them.
+    /// The feeds' backlogs, and the objects that are about to enter them.
     unread: Unread,
     entering: Vec<Entering>,
-    /// Which feed's backlog is next, and whether the next job is out of one, and not out of a sink's.
+    /// The feed whose backlog has the next turn, and whether feeds' backlogs go before sinks' backlogs next time.
     next_unread: usize,
     is_unread_next: bool,
     /// How many in-flight messages each feed may have before they keep the other feeds of its queue from receiving.
     message_shares: PerFeed<usize>,
     jobs: JoinSet<(ObjectId, Result<JobEnd, JobError>)>,
-    /// The first failure that ended an object's work with `--once`.
+    /// With `--once`: the first failure for which an object was given up.
     failed: Option<String>,
 }
 
 /// How the dispatcher ended.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// All that was requested is settled.
+    /// Every request is settled.
     Done,
-    /// Stopped before that, or with `--once` something could not be read or delivered: which, if it is known.
+    /// Stopped before that, or with `--once` something could not be read or delivered: the reason, if it is known.
     Unfinished(Option<String>),
 }
 
@@ -184,7 +185,7 @@ impl Dispatcher {
         })
     }
 
-    /// Runs until the stop, or until nobody asks for a read any more and all is done.
+    /// Runs until the stop, or until every sender of read requests is gone and all work is done.
     pub(super) async fn run(
         mut self,
         mut read_requests: mpsc::Receiver<ReadRequest>,
@@ -223,7 +224,8 @@ impl Dispatcher {
                 }
             }
         }
-        // Running jobs end at their next part, or are dropped at the end of the grace; the store says how far they came.
+        // Running jobs end at their next part, or are dropped when the grace time is over. The store has how far they
+        // came.
         while let Some(end) = self.jobs.join_next().await {
             self.end(end).await?;
         }
@@ -239,7 +241,7 @@ impl Dispatcher {
     fn only_failing_sinks_are_left(&mut self) -> bool {
         let workers = self.backlogs.iter().zip(self.services.workers.iter());
         let failing = workers.filter(|(backlog, _)| backlog.is_behind()).map(|(_, worker)| worker).collect::<Vec<_>>();
-        // A sink that is only slow is waited for: with `--once` nobody delivers the rest later.
+        // A sink that is only slow is waited for: no later process is sure to deliver the rest.
         let limits = &self.services.limits;
         let hopeless =
             |worker: &&WorkerHandle| worker.fails_for(limits.sink_patience) || worker.stands_still(limits.stall_after);
@@ -252,7 +254,7 @@ impl Dispatcher {
         stuck
     }
 
-    /// An object changed: the change joins those that wait for the object's next job.
+    /// Takes a read request: the change joins those that wait for the object's next job.
     fn take(&mut self, request: ReadRequest) {
         let ReadRequest { feed, change, ack, slot } = request;
         let object = change.object;
@@ -276,7 +278,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Starts a job out of a backlog, those of sinks and of feeds in turn. Returns whether there was one.
+    /// Starts a job out of a backlog, with sinks' and feeds' backlogs in turn. Returns whether there was one.
     async fn start_older(&mut self) -> Result<bool, StoreError> {
         self.is_unread_next = !self.is_unread_next;
         if self.is_unread_next && self.start_unread().await? {
@@ -296,7 +298,7 @@ impl Dispatcher {
                 self.enter(object, pending, kind);
                 continue;
             }
-            // What is in a backlog may be a later version than the one that a message names.
+            // The version in a backlog may be later than the one that a message names.
             let mut is_in_backlog = self.unread_kind(pending.feed, &object).await?.is_some();
             let services = Arc::clone(&self.services);
             let (mut sinks, mut is_held) = (Vec::new(), false);
@@ -315,7 +317,7 @@ impl Dispatcher {
                 pending.etag = None;
             }
             if is_held {
-                // A batch with records of it is under way: the sink's position in it is not known yet.
+                // A batch under way has records of the object: the sink's position in it is not settled yet.
                 self.again(&object, pending, TICK);
             } else if sinks.is_empty() {
                 self.await_ack(&object, pending);
@@ -348,7 +350,7 @@ impl Dispatcher {
         self.jobs.spawn(async move { (object, job::run(services, task).await) });
     }
 
-    /// Keeps the leases of messages whose work makes progress, or waits for its turn.
+    /// Keeps messages invisible whose work makes progress or waits for its turn.
     fn keep_leases(&mut self) {
         for running in self.running.values_mut() {
             let now = running.progress.steps();
@@ -362,7 +364,7 @@ impl Dispatcher {
         self.entering.iter().flat_map(|entering| &entering.pending.acks).for_each(AckHandle::touch);
     }
 
-    /// Objects whose wait is over are ready.
+    /// Marks objects as ready whose wait is over.
     fn wake(&mut self) {
         let now = Instant::now();
         while self.delayed.first().is_some_and(|(at, _)| *at <= now) {

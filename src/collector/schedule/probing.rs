@@ -12,12 +12,12 @@ use crate::collector::schedule::unread::{Next, Outcome};
 use crate::config::OweAfter;
 use crate::notification::ObjectId;
 
-/// How many objects one transaction adds.
+/// How many objects are added in one transaction.
 const WRITTEN_AT_ONCE: usize = 256;
 
 impl Dispatcher {
-    /// The object cannot be read now: it enters its feed's backlog and is retried from there. Where backlogs are off its
-    /// messages go back to their queue for a while.
+    /// Queues an object that cannot be read now for its feed's backlog, from where it is retried. If backlogs are off,
+    /// its messages are put off instead.
     pub(super) fn enter(&mut self, object: ObjectId, pending: PendingChange, kind: Arc<str>) {
         match self.services.limits.owe_after {
             OweAfter::After(_) => self.entering.push(Entering { object, kind, pending }),
@@ -32,7 +32,7 @@ impl Dispatcher {
         }
     }
 
-    /// Gives the messages of an object back for a while.
+    /// Puts an object's messages off: they are given back for a long time.
     pub(super) fn put_off(&self, feed: FeedId, acks: Vec<AckHandle>) {
         if !acks.is_empty() {
             self.services.metrics.objects.add([&self.services.feeds[feed].name, "put_off"], 1);
@@ -40,7 +40,7 @@ impl Dispatcher {
         }
     }
 
-    /// Whether enough objects wait to enter a backlog to be written at once.
+    /// Whether enough objects wait to enter a backlog for one transaction.
     pub(super) fn is_entering(&self) -> bool {
         self.entering.len() >= WRITTEN_AT_ONCE
     }
@@ -62,7 +62,8 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Adds some objects to one feed's backlog. Returns whether the disk had space; if not, they wait for the next time.
+    /// Adds some objects to one feed's backlog. Returns false if the disk is full; the objects then wait for the next
+    /// try.
     async fn write_some(&mut self, feed: FeedId, some: Vec<Entering>) -> Result<bool, StoreError> {
         let services = Arc::clone(&self.services);
         let (name, reporter) = (&services.feeds[feed].name, &services.reporter);
@@ -106,12 +107,12 @@ impl Dispatcher {
         Ok(true)
     }
 
-    /// The kind of failure for which the object is in its feed's backlog, if it is.
+    /// The kind of failure for which the object is in its feed's backlog. `None` if it is not there.
     pub(super) async fn unread_kind(&self, feed: FeedId, object: &ObjectId) -> Result<Option<Arc<str>>, StoreError> {
         if self.unread.len(feed) == 0 { Ok(None) } else { self.services.store.backlog.unread_kind(object).await }
     }
 
-    /// Starts the job of the next object in the backlog of the next feed. Returns whether there was one.
+    /// Starts the job of the next object in a feed's backlog, the feeds in turn. Returns whether there was one.
     pub(super) async fn start_unread(&mut self) -> Result<bool, StoreError> {
         if self.unread.is_empty() {
             return Ok(false);
@@ -146,7 +147,8 @@ impl Dispatcher {
         Ok(false)
     }
 
-    /// The next object in a feed's backlog that is not worked on yet, its kind, and how often reading it has failed.
+    /// The next object in a feed's backlog that is not worked on yet, its kind of failure, and how often reading it has
+    /// failed.
     async fn next_object(
         &mut self,
         feed: FeedId,
@@ -169,7 +171,7 @@ impl Dispatcher {
         }
     }
 
-    /// An object of its feed's backlog was read for the sinks that take events.
+    /// Handles an object of its feed's backlog that was read for the sinks that take events.
     pub(super) async fn unread_read(
         &mut self,
         feed: FeedId,
@@ -187,8 +189,8 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// An object was read for some sinks. The messages of an object in its feed's backlog may be settled: it leaves that
-    /// once the other sinks have it in their own. Returns whether it left.
+    /// Removes an object that was read from its feed's backlog, as far as that is safe: its messages are settled
+    /// already, so every sink must have had it or have it in the sink's own stored backlog. Returns whether it left.
     pub(super) async fn leave_feeds_backlog(&mut self, feed: FeedId, object: &ObjectId) -> Result<bool, StoreError> {
         let services = Arc::clone(&self.services);
         for &sink in &services.feeds[feed].sinks {
@@ -200,7 +202,7 @@ impl Dispatcher {
         Ok(has_passed && self.clear_unread(feed, object).await?)
     }
 
-    /// An object needs no reading any more: it leaves its feed's backlog, if it is there.
+    /// Removes an object that needs no read any more from its feed's backlog, if it is there.
     pub(super) async fn no_longer_unread(&mut self, feed: FeedId, object: &ObjectId) -> Result<(), StoreError> {
         if self.unread_kind(feed, object).await?.is_some() {
             self.clear_unread(feed, object).await?;
@@ -208,11 +210,11 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Removes an object from its feed's backlog. Returns whether the disk had space.
+    /// Removes an object from its feed's backlog. Returns false if the disk is full.
     async fn clear_unread(&mut self, feed: FeedId, object: &ObjectId) -> Result<bool, StoreError> {
         let before = match self.services.store.backlog.clear_unread(object.clone()).await {
             Err(StoreError::Full) if !self.once => {
-                // It is found unchanged when its turn comes, and leaves the backlog then.
+                // When its turn comes, the object is found unchanged, and leaves the backlog then.
                 self.services.reporter.store_is_full();
                 return Ok(false);
             }
@@ -226,7 +228,7 @@ impl Dispatcher {
         Ok(true)
     }
 
-    /// Reading an object of its feed's backlog failed once more: it stays there, under this kind.
+    /// Notes that reading an object of its feed's backlog failed again: it stays there, under this kind.
     pub(super) async fn unread_again(
         &mut self,
         feed: FeedId,
@@ -282,7 +284,7 @@ impl Dispatcher {
                     .collect();
                 left += found - moved.len() as u64;
                 match services.store.backlog.move_unread(moved).await {
-                    // They are taken over at the next start.
+                    // They are moved at the next start.
                     Err(StoreError::Full) if !self.once => {
                         services.reporter.store_is_full();
                         return Ok(());

@@ -6,16 +6,16 @@ use tokio::time::Instant;
 
 use crate::collector::progress::Progress;
 
-/// A rate is taken over so much time of waiting for bytes.
+/// The rate is measured over this much time of waiting for bytes.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// The rate of one object's bytes. Only time counts in which its job waits for bytes: where a sink or a processor is slow,
-/// it waits for that.
+/// The rate of one object's body. Only time in which the job waits for bytes counts: while a sink or the CPU is slow,
+/// the job waits for those instead.
 #[derive(Debug, Default)]
 pub(super) struct Rate {
     looked_at: Option<Instant>,
     waited: Duration,
-    /// What had come when this window began.
+    /// How many bytes had come when this window began.
     from_bytes: u64,
     pub(super) is_slow: bool,
     pub(super) is_put_off: bool,
@@ -44,7 +44,8 @@ impl Rate {
 mod tests {
     use super::*;
 
-    /// A job whose body brings as many bytes each second, of which it waits for it for so many milliseconds, over 30 s.
+    /// Whether a body counts as slow after 30 s, if it brings `bytes_per_sec` and its job waits for it `waits_ms` of
+    /// each second.
     async fn is_slow_at(bytes_per_sec: usize, waits_ms: u64) -> bool {
         let (progress, mut rate) = (Progress::default(), Rate::default());
         let looks = async {

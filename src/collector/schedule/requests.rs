@@ -1,5 +1,5 @@
-//! Read requests on their way to the dispatcher. Each feed has a share of what may wait there, so that none fills the way
-//! for the others.
+//! Read requests on their way to the dispatcher. Each feed may have a limited share of them waiting, so that no feed
+//! holds up the others.
 
 use std::sync::Arc;
 
@@ -15,30 +15,30 @@ const WAITING_MAX: usize = 10_000;
 /// How many read requests may wait for the dispatcher to look at them.
 const UNSEEN_MAX: usize = 1024;
 
-/// How many objects of one feed may wait to be read or be read: at least as many as may be read at once.
+/// How many objects of one feed may wait to be read: at least as many as may be read at once.
 pub(in crate::collector) fn waiting_share(feeds: usize, objects_at_once: usize) -> usize {
     (WAITING_MAX / feeds.max(1)).max(objects_at_once)
 }
 
-/// A change, its feed, and its share in a message.
+/// A change, its feed, and its ack handle if it came in a message.
 #[derive(Debug)]
 pub(in crate::collector) struct ReadRequest {
     pub feed: FeedId,
     pub change: ObjectChange,
     pub ack: Option<AckHandle>,
-    /// Its place among those of its feed that may wait.
+    /// Its slot in the feed's share.
     pub slot: OwnedSemaphorePermit,
 }
 
-/// Where reads are requested. Cheap to clone.
+/// Requests reads of the dispatcher. Cheap to clone.
 #[derive(Clone)]
 pub(in crate::collector) struct ReadRequests {
     requests: mpsc::Sender<ReadRequest>,
-    /// The places that each feed has left.
+    /// The slots that each feed has left.
     slots: Arc<PerFeed<Arc<Semaphore>>>,
 }
 
-/// Read requests of so many feeds, and where the dispatcher takes them.
+/// The sending and the receiving end, for `feeds` feeds of which each may have `share` objects waiting.
 pub(in crate::collector) fn channel(feeds: usize, share: usize) -> (ReadRequests, mpsc::Receiver<ReadRequest>) {
     let (requests, unseen) = mpsc::channel(UNSEEN_MAX);
     let slots = (0..feeds).map(|_| Arc::new(Semaphore::new(share))).collect();
@@ -46,8 +46,8 @@ pub(in crate::collector) fn channel(feeds: usize, share: usize) -> (ReadRequests
 }
 
 impl ReadRequests {
-    /// Requests a read, once fewer objects of the feed wait than its share. A closed dispatcher means that the process is
-    /// ending: the ack handle is dropped, and its message comes again.
+    /// Requests a read, once the feed has a free slot. If the dispatcher is closed, the process is ending: the ack
+    /// handle is dropped, and its message is received again.
     pub(in crate::collector) async fn send(&self, feed: FeedId, change: ObjectChange, ack: Option<AckHandle>) {
         if let Ok(slot) = Arc::clone(&self.slots[feed]).acquire_owned().await {
             let _ = self.requests.send(ReadRequest { feed, change, ack, slot }).await;

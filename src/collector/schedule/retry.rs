@@ -1,4 +1,4 @@
-//! What follows when a job fails.
+//! Decides what follows when a job fails.
 
 use std::time::Duration;
 
@@ -7,28 +7,28 @@ use crate::config::{Limits, OweAfter};
 use crate::identity::fault::FaultKind;
 use crate::object::ReadError;
 
-/// With `--once` an object is tried only so often.
+/// With `--once`, how often an object is tried.
 const ONCE_ATTEMPTS_MAX: u32 = 4;
 
-/// A version over which the decoder panicked so often is quarantined.
+/// A version is quarantined after the decoder panicked over it this often.
 const PANICS_MAX: u32 = 3;
 
-/// What is done about an object whose job failed.
+/// What to do about an object whose job failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::collector) enum Verdict {
     /// Read it again after a while.
     Again(Duration),
-    /// It could not be read for too long: it enters its feed's backlog.
+    /// It could not be read for too long: move it to its feed's backlog.
     Backlog,
-    /// With `--once`: leave it; its message comes again, or its queue's redrive policy moves it away.
+    /// With `--once`: give it up. Its message is received again, or moved away by its queue's redrive policy.
     GiveUp,
-    /// It is gone.
+    /// The object is gone.
     Vanished,
     /// The version with this entity tag will never be readable.
     Quarantine(Box<str>),
 }
 
-/// Decides by the error, the number of attempts, and for how long the object was tried.
+/// Decides by the error, the number of attempts, and how long the object has been tried.
 pub(in crate::collector) fn verdict(
     error: &JobError,
     attempts: u32,
@@ -52,7 +52,7 @@ pub(in crate::collector) fn verdict(
     }
 }
 
-/// The kind that a failed read is counted and reported as.
+/// The kind under which a failed read is counted and reported. `None` if the failure was not one of reading.
 pub(in crate::collector) fn kind(error: &JobError) -> Option<FaultKind> {
     match error {
         JobError::Read(error) => Some(error.kind()),

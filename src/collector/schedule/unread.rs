@@ -1,5 +1,5 @@
-//! Feeds' backlogs: objects that could not be read. Each kind of failure of a feed is probed with one object at a time;
-//! once a probe succeeds, the others follow.
+//! Feeds' backlogs: objects that could not be read. For each feed and kind of failure, one object at a time is read as
+//! a probe; once a probe succeeds, the other objects follow.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -12,56 +12,56 @@ use crate::checkpoint::UnreadCount;
 use crate::collector::ids::{FeedId, PerFeed};
 use crate::notification::ObjectId;
 
-/// The kind of objects that were not tried: they waited while their queue had no room.
+/// The kind of objects that were not tried yet: they were moved here to make room in their queue.
 pub(super) const WAITING: &str = "waiting";
 
-/// A feed counts as unreadable once as many different objects failed in a row. One may fail by itself.
+/// A feed counts as unreadable once this many different objects failed in a row. A single object may fail by itself.
 const FAILED_IN_A_ROW: usize = 3;
 
-/// How long a kind rests after a probe that failed: twice as long each time.
+/// How long a kind rests after a failed probe: twice as long each time, up to the maximum.
 const PROBE_WAIT_MIN: Duration = Duration::from_millis(500);
 const PROBE_WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// With `--once` a kind is given up after as many probes in a row.
+/// With `--once`, a kind is given up after this many failed probes in a row.
 const ONCE_PROBES_MAX: u32 = 4;
 
 /// How many entries are read from the store at once.
 const FETCHED_AT_ONCE: usize = 256;
 
-/// What is to be done next.
+/// What to do next for a feed's backlog.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Next {
-    /// Read this object. Reading it has failed so often.
+    /// Read this object. `attempts` reads of it have failed.
     Read { kind: Arc<str>, object: ObjectId, attempts: u32 },
-    /// Fetch some entries of this kind out of the store, at most so many, and ask again.
+    /// Fetch at most `most` entries of this kind from the store, and ask again.
     Fetch { kind: Arc<str>, most: usize },
 }
 
 /// How reading an entry ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Outcome {
-    /// It could be read.
+    /// The object could be read.
     Read,
     Failed,
-    /// Neither: a sink or the store was not ready.
+    /// Neither read nor failed: a sink or the store was not ready.
     Delayed,
 }
 
-/// The objects of one feed that fail alike.
+/// The objects of one feed with the same kind of failure.
 #[derive(Debug)]
 struct Pile {
-    /// How many are in the store.
+    /// How many the store has.
     objects: u64,
-    /// Some of them, in the order in which they are tried.
+    /// Some of them with their failed attempts, in the order in which they are tried.
     fetched: VecDeque<(ObjectId, u32)>,
     running: usize,
-    /// Probes that failed in a row; at 0 all follow one another.
+    /// Probes that failed in a row. At 0, objects are read without probing.
     failures: u32,
     not_before: Instant,
 }
 
 impl Pile {
-    /// Entries that were there before are probed first.
+    /// A pile of `objects` entries. With `failures` above 0, it is probed first.
     fn new(objects: u64, failures: u32) -> Self {
         Self { objects, fetched: VecDeque::new(), running: 0, failures, not_before: Instant::now() }
     }
@@ -80,9 +80,9 @@ impl Pile {
 #[derive(Debug, Default)]
 struct FeedBacklog {
     piles: BTreeMap<Arc<str>, Pile>,
-    /// The kind whose turn was last.
+    /// The kind that had the last turn.
     last: Option<Arc<str>>,
-    /// Different objects that failed since the last one that was read, and the kind of the latest failure.
+    /// The different objects that failed since one was last read, and the kind of the latest failure.
     failed: Vec<ObjectId>,
     latest: Option<Arc<str>>,
 }
@@ -105,17 +105,17 @@ impl Unread {
         Self { feeds: names.map(of).collect(), once }
     }
 
-    /// How many objects of the feed could not be read, by kind; also kinds of which there are none any more.
+    /// How many objects of the feed's backlog there are, by kind. Kinds without objects any more are included.
     pub(super) fn counts(&self, feed: FeedId) -> impl Iterator<Item = (&Arc<str>, u64)> {
         self.feeds[feed].piles.iter().map(|(kind, pile)| (kind, pile.objects))
     }
 
-    /// How many objects of the feed could not be read.
+    /// How many objects are in the feed's backlog.
     pub(super) fn len(&self, feed: FeedId) -> u64 {
         self.counts(feed).map(|(_, objects)| objects).sum()
     }
 
-    /// Whether nothing is left to try: with `--once`, also where every probe failed.
+    /// Whether nothing is left to try. With `--once`, kinds that were given up do not count.
     pub(super) fn is_done(&self) -> bool {
         let mut piles = self.feeds.iter().flat_map(|feed| feed.piles.values());
         piles.all(|pile| pile.objects == 0 || (self.once && pile.is_given_up()))
@@ -126,19 +126,20 @@ impl Unread {
         self.feeds.iter().flat_map(|feed| feed.piles.values()).all(|pile| pile.objects == 0)
     }
 
-    /// The kind of failure for which the feed is unreadable, if it is: further objects are not even tried.
+    /// The kind of failure for which the feed is unreadable: further objects are not even tried. `None` if it is
+    /// readable.
     pub(super) fn unreadable(&self, feed: FeedId) -> Option<&Arc<str>> {
         let unreadable = !self.once && self.feeds[feed].failed.len() >= FAILED_IN_A_ROW && self.len(feed) > 0;
         self.latest(feed).filter(|_| unreadable)
     }
 
-    /// The kind of failure of the feed's latest object, where none was read since.
+    /// The kind of the feed's latest failure. `None` if an object was read since.
     pub(super) fn latest(&self, feed: FeedId) -> Option<&Arc<str>> {
         let state = &self.feeds[feed];
         state.latest.as_ref().filter(|_| !state.failed.is_empty())
     }
 
-    /// Reading an object of the feed failed in a way that others are likely to fail too.
+    /// Notes that reading an object failed in a way in which others of the feed are likely to fail too.
     pub(super) fn place_failed(&mut self, feed: FeedId, object: &ObjectId, kind: &str) {
         let state = &mut self.feeds[feed];
         if state.failed.len() < FAILED_IN_A_ROW && !state.failed.contains(object) {
@@ -147,26 +148,27 @@ impl Unread {
         state.latest = Some(kind.into());
     }
 
-    /// The place of the feed's objects answers.
+    /// Notes that the feed's place answers.
     pub(super) fn place_answered(&mut self, feed: FeedId) {
         self.feeds[feed].failed.clear();
     }
 
-    /// The store has one entry more.
+    /// Notes that the store has one more entry.
     pub(super) fn added(&mut self, feed: FeedId, kind: &Arc<str>) {
         let failures = u32::from(&**kind != WAITING);
         let pile = self.feeds[feed].piles.entry(Arc::clone(kind)).or_insert_with(|| Pile::new(0, failures));
         pile.objects += 1;
     }
 
-    /// The store has one entry fewer.
+    /// Notes that the store has one entry fewer.
     pub(super) fn removed(&mut self, feed: FeedId, kind: &Arc<str>) {
         if let Some(pile) = self.feeds[feed].piles.get_mut(kind) {
             pile.objects = pile.objects.saturating_sub(1);
         }
     }
 
-    /// How to come to the next object of the feed; `is_busy` says which objects are worked on already.
+    /// The next step for the feed's backlog. `is_busy` says which objects are worked on already. `None` if nothing can
+    /// be tried now.
     pub(super) fn next(&mut self, feed: FeedId, is_busy: impl Fn(&ObjectId) -> bool) -> Option<Next> {
         let once = self.once;
         let FeedBacklog { piles, last, .. } = &mut self.feeds[feed];
@@ -185,13 +187,13 @@ impl Unread {
                     return Some(Next::Read { kind, object, attempts });
                 }
             }
-            // All the others are worked on already.
+            // All fetched objects are worked on already.
             pile.not_before = Instant::now() + PROBE_WAIT_MIN;
         }
         None
     }
 
-    /// Entries of a kind came out of the store, in the order in which they are tried.
+    /// Takes entries of a kind from the store, in the order in which they are tried.
     pub(super) fn fetched(&mut self, feed: FeedId, kind: &str, entries: Vec<(ObjectId, u32)>) {
         let Some(pile) = self.feeds[feed].piles.get_mut(kind) else { return };
         if entries.is_empty() {
@@ -206,7 +208,7 @@ impl Unread {
         }
     }
 
-    /// Reading an entry of this kind has ended. Returns whether it is the first success after a failure.
+    /// Notes that reading an entry of this kind has ended. Returns whether this is the first success after a failure.
     pub(super) fn ended(&mut self, feed: FeedId, kind: &Arc<str>, outcome: Outcome) -> bool {
         let Some(pile) = self.feeds[feed].piles.get_mut(kind) else { return false };
         pile.running = pile.running.saturating_sub(1);
@@ -246,7 +248,8 @@ mod tests {
         Unread::new(["a", "z"].into_iter(), counts, once)
     }
 
-    /// The next object, started. The store holds those of each kind with these numbers.
+    /// Starts the next object, and returns its kind and attempts. `stored` has the numbers of the objects of each kind
+    /// in the store.
     fn start(unread: &mut Unread, stored: &[(&str, std::ops::Range<u32>)], running: &[u32]) -> Option<(Arc<str>, u32)> {
         let busy = |found: &ObjectId| running.iter().any(|&number| object(number) == *found);
         loop {

@@ -1,4 +1,4 @@
-//! Objects that had no feed when a notification named them: once a feed takes them, they are read like any change.
+//! Objects that had no feed when a notification named them: once they match a feed, they are read like any change.
 
 pub(in crate::collector) mod reported;
 
@@ -18,19 +18,19 @@ use crate::notification::ObjectChange;
 /// How many objects are worked on at once, and read from the store at once.
 const AT_ONCE: usize = 1000;
 
-/// How often objects are requested again whose work was given up.
+/// The wait before objects whose work was given up are requested again.
 const AGAIN_EVERY: Duration = Duration::from_secs(600);
 
-/// The kept names of objects without a feed, on their way to the dispatcher.
+/// Requests reads of objects whose names were stored for want of a feed.
 pub(in crate::collector) struct Rerouting {
     pub feeds: Arc<Feeds>,
     pub quarantine: Arc<dyn Quarantine>,
     pub read_requests: ReadRequests,
-    /// One round, and no more.
+    /// Do one round, and end.
     pub once: bool,
 }
 
-/// The outcome of one round over the kept names.
+/// The outcome of one round over the stored names.
 #[derive(Default)]
 struct Round {
     ordered: u64,
@@ -41,11 +41,11 @@ struct Round {
 }
 
 impl Rerouting {
-    /// Requests reads of objects that a feed takes now, and forgets each name once nothing is left to do for its object.
-    /// The feeds do not change while the process runs: this ends when all of that is done.
+    /// Requests reads of the objects that match a feed now, and forgets each name once nothing is left to do for its
+    /// object. The feeds do not change while the process runs, so this ends when all those objects are done.
     pub(in crate::collector) async fn run(self, shutdown: Shutdown) -> Result<(), StoreError> {
         let Self { feeds, quarantine, read_requests, once } = self;
-        // With `once` the dispatcher ends when no sender of read requests is left.
+        // With `once` the dispatcher ends when no sender of read requests is left, so none is kept.
         let mut read_requests = Some(read_requests);
         while let Some(read_requests) = if once { read_requests.take() } else { read_requests.clone() } {
             let given_up = round(&feeds, &*quarantine, read_requests, &shutdown).await?;
@@ -62,7 +62,7 @@ impl Rerouting {
     }
 }
 
-/// Returns for how many objects the work was given up.
+/// Goes through all stored names once. Returns for how many objects the work was given up.
 async fn round(
     feeds: &Feeds,
     quarantine: &dyn Quarantine,
@@ -118,7 +118,7 @@ async fn round(
             "objects that no feed took before are read now; `auditferry quarantine unrouted list` shows those that are left"
         );
     }
-    // From here on the dispatcher alone holds ack handles, and drops them at the latest when it ends.
+    // Only the dispatcher holds ack handles from here on. It drops them at the latest when it ends.
     drop((ended, read_requests));
     let mut some = Vec::new();
     while ends.recv_many(&mut some, AT_ONCE).await > 0 {
@@ -129,13 +129,13 @@ async fn round(
 }
 
 impl Round {
-    /// Forgets the names of which nothing is left to do.
+    /// Forgets the names for which nothing is left to do.
     async fn forget(&mut self, quarantine: &dyn Quarantine) -> Result<(), StoreError> {
         if self.done.is_empty() {
             return Ok(());
         }
         match quarantine.forget_unrouted(std::mem::take(&mut self.done)).await {
-            // They stay until the next start, which finds their objects unchanged.
+            // The names stay until the next start, which finds their objects unchanged.
             Err(StoreError::Full) => Ok(()),
             forgotten => forgotten,
         }

@@ -1,4 +1,4 @@
-//! Reports notifications that no feed takes: once per place, with what to do about it.
+//! Reports notifications that match no feed: once per place, with what to do about it.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,17 +13,18 @@ use crate::collector::ids::FeedId;
 use crate::config::closest;
 use crate::notification::ObjectId;
 
-/// Whoever can send messages can name any number of places and events: no more of each are reported.
+/// How many places, and how many unknown events, are reported. Anyone who can send messages can name any number of
+/// them.
 const KNOWN_MAX: usize = 100;
 
-/// How much of a key is repeated in a suggestion, and how many prefixes and globs of a feed.
+/// How many characters of a key a suggestion repeats, and how many prefixes or globs of a feed.
 const PART_CHARS_MAX: usize = 100;
 const LISTED_MAX: usize = 8;
 
-/// How often it is reported that there is no room.
+/// How often a lack of room for names is reported at most.
 const FULL_EVERY: Duration = Duration::from_secs(3600);
 
-/// What was reported already, for one queue.
+/// What was already reported for one queue.
 #[derive(Default)]
 pub(in crate::collector) struct Reported {
     places: Mutex<BTreeSet<Place>>,
@@ -31,27 +32,27 @@ pub(in crate::collector) struct Reported {
     full_at: Mutex<Option<Instant>>,
 }
 
-/// What is reported once.
+/// A place that is reported once.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Place {
     Bucket(Arc<str>),
     /// A bucket and the first part of a key.
     Prefix(Arc<str>, Box<str>),
-    /// A feed and how the names of its objects end.
+    /// A feed, and the ending of the object's name.
     Keys(Option<FeedId>, Box<str>),
 }
 
-/// Whether something is reported.
+/// Whether a place or event is still to be reported.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum News {
     New,
     Known,
-    /// It would be one more than is reported; the first such.
+    /// The first beyond the limit: only that is reported.
     TooMany,
 }
 
 impl Reported {
-    /// A notification names an object that no feed takes.
+    /// Reports that a notification names an object that matches no feed.
     pub(in crate::collector) fn unrouted(
         &self,
         queue: &str,
@@ -82,7 +83,7 @@ impl Reported {
         );
     }
 
-    /// The name of this object cannot be kept, for this reason.
+    /// Reports that this object's name cannot be stored, for this reason.
     pub(in crate::collector) fn full(&self, queue: &str, object: &ObjectId, reason: &str) {
         let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
         if full_at.is_none_or(|at| at.elapsed() >= FULL_EVERY) {
@@ -94,7 +95,7 @@ impl Reported {
         }
     }
 
-    /// The object of an event that we do not know is read.
+    /// Reports that an unknown event names an object, which is read.
     pub(in crate::collector) fn event(&self, queue: &str, event: &str, object: &ObjectId) {
         if news(&self.events, event.into()) == News::New {
             info!(queue, event, %object, "an event of an unknown name names an object, which is read");
@@ -119,18 +120,18 @@ fn place(object: &ObjectId, why: NoFeed, nearest: Option<FeedId>) -> Place {
     }
 }
 
-/// The key up to its first slash; nothing where it has none.
+/// The key up to and with its first slash. Empty if it has no slash.
 fn first_part(key: &str) -> &str {
     key.find('/').map_or("", |slash| &key[..=slash])
 }
 
-/// What the key's last part ends with, from its last dot on; nothing where it has none.
+/// The ending of the key's last part, from its last dot on. Empty if it has no dot.
 fn ending(key: &str) -> &str {
     let name = key.rfind('/').map_or(key, |slash| &key[slash + 1..]);
     name.rfind('.').map_or("", |dot| &name[dot..])
 }
 
-/// What to do about it. Text of a message is escaped and cut in it.
+/// What an operator can do about it. Text from a message is escaped and shortened.
 fn suggestion(feeds: &Feeds, object: &ObjectId, why: NoFeed, nearest: Option<&Feed>) -> String {
     let Some(feed) = nearest else {
         let buckets = feeds.0.iter().flat_map(|feed| feed.buckets.iter()).map(|bucket| &**bucket);
