@@ -30,7 +30,7 @@ impl Backoff {
         self.attempts = 0;
     }
 
-    /// How many waits there have been.
+    /// How many waits there were since the last reset.
     pub(crate) fn attempts(&self) -> u32 {
         self.attempts
     }

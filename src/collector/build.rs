@@ -29,7 +29,7 @@ use crate::object::directory::DirectoryObjects;
 use crate::object::s3::S3Objects;
 use crate::sink::{self, Aws, Sink};
 
-/// The world that the configuration names.
+/// Builds the [`World`] that the configuration describes.
 pub(super) async fn world(config: &Config) -> Result<World<SqsQueue>, Error> {
     let store = open_store(config)?;
     let mut identities = Identities::default();
@@ -110,7 +110,7 @@ fn open_store(config: &Config) -> Result<Store, OpenError> {
     Ok(Store::new(store))
 }
 
-/// Identities by name and region, each made once.
+/// Identities by name and region. Each is made once.
 #[derive(Default)]
 pub(super) struct Identities(BTreeMap<(String, Option<String>), Identity>);
 
@@ -240,7 +240,7 @@ pub(super) fn queues(config: &Config) -> BTreeMap<String, queue::Config> {
     queues
 }
 
-/// How many in-flight messages each feed may have before they keep the other feeds of its queue from receiving.
+/// How many in-flight messages each feed may have before it is made to leave room for the other feeds of its queue.
 pub(super) fn message_shares(config: &Config) -> PerFeed<usize> {
     let queues = queues(config);
     // At most half of what may wait: objects then go to the backlog before the limit on waiting read requests is

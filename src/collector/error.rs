@@ -1,4 +1,4 @@
-//! Why the collector ended before it was asked to.
+//! Why the collector ended without being asked to.
 
 use crate::checkpoint::{OpenError, StoreError};
 use crate::collector::scanner::ScannerError;
@@ -7,7 +7,7 @@ use crate::notification::queue::QueueError;
 use crate::notification::scan::ScanError;
 use crate::sink;
 
-/// Why the collector ended before it was asked to.
+/// Why the collector ended without being asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]

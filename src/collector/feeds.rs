@@ -17,7 +17,7 @@ use crate::notification::ObjectId;
 use crate::object::Place;
 use crate::reading::Contexts;
 
-/// Parts of keys that name a time.
+/// Names of partitions that stand for a time, as in `date=2024-01-15`.
 const TIMES: [&str; 5] = ["date", "year", "month", "day", "hour"];
 
 /// One feed, ready to run.
@@ -123,7 +123,7 @@ pub(super) fn filters(globs: &[String]) -> Result<GlobSet, globset::Error> {
     set.build()
 }
 
-/// Where an object goes.
+/// The feed that an object belongs to, or why it belongs to none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Route {
     Feed(FeedId),

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
-/// Shared by a job and the scheduler.
+/// A job's progress, shared by the job and the scheduler.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     steps: AtomicU64,
@@ -23,7 +23,7 @@ impl Progress {
         self.steps.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Grows while the job makes progress.
+    /// How many steps the job has made.
     pub(super) fn steps(&self) -> u64 {
         self.steps.load(Ordering::Relaxed)
     }
@@ -56,7 +56,7 @@ impl Progress {
         self.is_waiting.load(Ordering::Relaxed)
     }
 
-    /// Ends the job's current or next wait for bytes.
+    /// Puts the job off: ends its current or next wait for bytes.
     pub(super) fn put_off(&self) {
         self.put_off.notify_one();
     }

@@ -60,7 +60,7 @@ pub(super) struct Pump<I, T> {
     loan: Loan,
     progress: Arc<Progress>,
     shutdown: Option<Shutdown>,
-    /// Absent only while a worker thread has it.
+    /// `None` only while a worker thread runs it.
     reader: Option<Reader<I, T>>,
     need: Option<Need>,
     inputs: Vec<Input>,
@@ -70,7 +70,7 @@ pub(super) struct Pump<I, T> {
 }
 
 impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
-    /// Begins the reading that `begin` makes of the plan.
+    /// Makes the reading's plan, and begins the reading with `begin`.
     pub(super) fn new(setup: Setup<'_>, begin: impl FnOnce(Plan) -> Reader<I, T>) -> Self {
         let Setup { feed, object, snapshot, positions, scratch, compute, budget, limits, metrics, progress, shutdown } =
             setup;
@@ -251,7 +251,7 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
         users::count(metrics, feed, counts.looked_up.since(&before.counts.looked_up));
     }
 
-    /// What an error of the reading means for the job.
+    /// The job's error for an error of the reading.
     fn job_error(&self, error: ReadingError) -> JobError {
         let object = self.object.clone();
         match error {

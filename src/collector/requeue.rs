@@ -23,13 +23,13 @@ use crate::telemetry::metrics::Metrics;
 /// How often the store is asked for new requests.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// How often open requests are taken up again, since some may have failed.
+/// How often open requests are taken up again, since their first try may have failed.
 const AGAIN_EVERY: Duration = Duration::from_secs(600);
 
 /// How many requests are read from the store at once.
 const REQUESTS_AT_ONCE: usize = 1024;
 
-/// Requeue requests on their way to the dispatcher.
+/// Brings requeue requests to the dispatcher.
 pub(super) struct Requeues {
     pub feeds: Arc<Feeds>,
     pub quarantine: Arc<dyn Quarantine>,
@@ -46,13 +46,13 @@ pub(super) struct Requeues {
 }
 
 impl Requeues {
-    /// Takes requests up until the stop.
+    /// Takes up requests, until the stop.
     pub(super) async fn run(self, shutdown: Shutdown) -> Result<(), StoreError> {
         let (mut taken, mut began) = (0, Instant::now());
         loop {
             taken = match self.take_up(taken, &shutdown).await {
                 Err(StoreError::Full) if !self.once => {
-                    // A request may be taken up twice.
+                    // The next round may take up some requests twice, which does no harm.
                     self.reporter.store_is_full();
                     taken
                 }

@@ -34,7 +34,7 @@ const WATCH_DELAY: Duration = Duration::from_millis(100);
 /// How often a failed page of a listing is requested again.
 const PAGE_ATTEMPTS_MAX: u32 = 5;
 
-/// One feed's scans.
+/// Scans one feed's place.
 pub(super) struct Scanner {
     pub feed: Arc<Feed>,
     /// The feed's index.
@@ -68,7 +68,7 @@ struct Counts {
     seen: u64,
     changed: u64,
     forgotten: u64,
-    /// The first path that may have objects below it and cannot be read.
+    /// The first path that could not be read although objects may be below it.
     refused: Option<ScanError>,
 }
 
@@ -115,7 +115,7 @@ impl Scanner {
         self.reporter.failed(&self.part(), Activity::List, failure, Patience::NONE);
     }
 
-    /// Waits until a scan is due, and passes on changes that the file system reports.
+    /// Waits until a scan is due. Meanwhile requests reads of files that the file system reports as changed.
     async fn wait(&self, mut watch: Option<&mut Watch>) -> Result<(), ScannerError> {
         let timer = async {
             match self.every {

@@ -54,12 +54,12 @@ pub(crate) enum SinkTestError {
     Refused(String),
     #[error("the receiver took the event and did not acknowledge it within {} s", .0.as_secs())]
     Unacknowledged(Duration),
-    /// A fault of the program's own.
+    /// A bug in this program.
     #[error("the marked event cannot be made: {0}")]
     Unmade(String),
 }
 
-/// A step that was done.
+/// A step of the test that has succeeded.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum SinkTestStep {
     /// Secrets and certificates were read, and the client was made.

@@ -17,7 +17,7 @@ use crate::users::{self, FetchError, LookedUp, Lookup, Users};
 /// The longest wait between two tries while the API fails, unless the lifetime is shorter.
 const RETRY_MAX: Duration = Duration::from_secs(300);
 
-/// How long all pages of one listing may take together.
+/// How long one listing may take, with all its pages.
 const LISTING_MAX: Duration = Duration::from_secs(600);
 
 /// The users of one feed's installation, as they were last listed.

@@ -25,7 +25,7 @@ pub(super) struct Watch {
     /// Notified when changes were lost: the directory must be walked.
     lost: Arc<Notify>,
     beginning: Option<Beginning>,
-    /// Ends the watch when dropped.
+    /// Watches until it is dropped. `None` if the directory is not watched.
     watcher: Option<RecommendedWatcher>,
 }
 
@@ -113,7 +113,7 @@ async fn begins(beginning: &mut Option<Beginning>) -> notify::Result<Recommended
     begun.unwrap_or_else(|gone| Err(notify::Error::generic(&gone.to_string())))
 }
 
-/// Passes on what the file system reports.
+/// Passes an event of the file system on to the watch.
 fn note(event: notify::Result<Event>, changes: &mpsc::Sender<PathBuf>, lost: &Notify) {
     let is_unknown = match event {
         Ok(event) if event.need_rescan() => true,

@@ -13,7 +13,7 @@ use crate::object::Place;
 use crate::reading::Scratch;
 use crate::sink::Sink;
 
-/// Everything outside of the collector, made from the configuration or by a test.
+/// Everything outside the collector that it uses, made from the configuration or by a test.
 pub struct World<Q> {
     pub clock: Clock,
     pub random: Random,
@@ -21,7 +21,7 @@ pub struct World<Q> {
     pub store: Store,
     /// Disk space for readings.
     pub scratch: Arc<dyn Scratch>,
-    /// Where each feed's objects are, by the feed's name.
+    /// The place of each feed's objects, by the feed's name.
     pub places: BTreeMap<String, Place>,
     /// By the name that feeds use for them.
     pub queues: BTreeMap<String, Q>,

@@ -1,4 +1,4 @@
-//! What a reading counts as it goes.
+//! The counts that a reading keeps.
 
 use crate::users::LookedUp;
 

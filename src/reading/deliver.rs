@@ -19,7 +19,7 @@ use crate::reading::source::Content;
 use crate::records::block::Block;
 use crate::records::lines::{Lines, Start};
 
-/// A reading for the sinks of a feed.
+/// What a reading for the sinks of a feed starts from.
 pub struct Deliver {
     /// What the store knows of the object.
     pub before: Progress,
@@ -41,7 +41,7 @@ pub struct Summary {
     pub is_complete: bool,
     /// The object's progress once everything emitted is accepted.
     pub progress: Progress,
-    /// The content does not begin with the bytes that were accepted before.
+    /// Whether the content does not begin with the bytes that were accepted before.
     pub is_rewritten: bool,
     /// How many accepted records are no longer in the content.
     pub vanished: u64,
@@ -51,7 +51,7 @@ pub struct Summary {
     pub content_bytes: u64,
     /// Null bytes and byte order marks before lines, counted once like skipped lines.
     pub marks_bytes: u64,
-    /// Bytes that belong to no member or frame follow the compressed content.
+    /// Whether bytes that belong to no member or frame follow the compressed content.
     pub has_trailing_garbage: bool,
     pub counts: Counts,
     pub refused_again: RefusedAgain,
@@ -289,7 +289,8 @@ impl Pass<'_> {
                 summary.held_lines += 1;
                 break;
             };
-            // A reading cannot resume between records that overlap.
+            // Records may overlap, and a reading cannot resume between overlapping records. Only cut where none
+            // overlap.
             let reaches = item.end_offset() == end_offset;
             end_offset = item.end_offset();
             // If known records are taken, the content is in the order of acceptance: a record's place is its ordinal.

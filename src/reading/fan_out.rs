@@ -17,10 +17,10 @@ use crate::users::LookedUp;
 /// The zstd level for a refused record's body: the fastest that still halves text.
 const BODY_LEVEL: i32 = 3;
 
-/// One receiver of parts, and its position.
+/// An output: one receiver of parts, with its position in the object.
 #[derive(Clone, Debug, Default)]
 pub struct Output {
-    /// Where its next part begins.
+    /// The place at which its next part begins.
     pub cursor: u64,
     /// The places before the cursor that it has not had. They are filled if their records are in the object again.
     pub gap: Places,
@@ -171,12 +171,12 @@ impl FanOut {
         index == self.accepted || self.outputs.iter().enumerate().any(begins)
     }
 
-    /// Whether anything has gathered since the last cut.
+    /// Whether records were gathered since the last cut.
     pub(super) fn is_open(&self) -> bool {
         self.open.is_some()
     }
 
-    /// Whether what has gathered is enough for a part.
+    /// Whether enough is gathered for a part.
     pub(super) fn is_full(&self) -> bool {
         let Limits { part_records, part_bytes, .. } = self.limits;
         self.open.as_ref().is_some_and(|open| {

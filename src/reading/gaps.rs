@@ -16,7 +16,7 @@ impl FanOut {
         self.outputs.iter_mut().any(|output| !output.deferred && !output.gap.is_empty())
     }
 
-    /// Whether some output is not at the end of the accepted sequence.
+    /// Whether some output's cursor is before the end of the accepted sequence.
     pub(super) fn is_behind(&self, accepted: u64) -> bool {
         self.least_cursor().is_some_and(|cursor| cursor < accepted)
     }

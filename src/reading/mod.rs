@@ -952,7 +952,7 @@ mod tests {
             prop_assert_eq!(lines(&piecemeal), lines(&at_once));
             prop_assert_eq!(&before, &progress);
 
-            // A sink that is behind, and one with a gap.
+            // A sink that is behind and a sink with a gap get the same events.
             let cursor = cursor % (progress.accepted + 1);
             let onward = lines(&bytes(&read(&progress, &content, at(cursor)).0));
             prop_assert_eq!(&onward[..], &lines(&at_once)[cursor as usize..]);

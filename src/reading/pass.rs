@@ -25,7 +25,7 @@ pub(super) struct Pass<'a> {
     pub(super) fan_out: FanOut,
     pub(super) before: Progress,
     framed_bytes: u64,
-    /// As in [`Deliver`](crate::reading::Deliver).
+    /// See [`Deliver`](crate::reading::Deliver).
     pub(super) holds_unended: bool,
 }
 
@@ -143,7 +143,7 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// Why there is no next block.
+/// Why reading the next block failed.
 pub(super) enum Ended {
     LastLineGrew,
     Failed(ReadingError),

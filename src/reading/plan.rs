@@ -23,7 +23,7 @@ pub trait Contexts: Send + Sync {
 /// How much memory and work one reading may take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// The longest line that is read.
+    /// The longest line that is read, in bytes.
     pub line_bytes_max: usize,
     /// The most bytes that a compressed object may inflate to, and the highest ratio to its compressed size.
     pub inflated_bytes_max: u64,
@@ -65,7 +65,7 @@ pub enum ReadingError {
     /// The version is damaged: reading it again cannot help.
     #[error("{0}")]
     Damaged(String),
-    /// The bytes are not those of the version that was begun.
+    /// The bytes are not those of the version that the reading began with.
     #[error("the content changed while it was read")]
     Changed,
     #[error(transparent)]

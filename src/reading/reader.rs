@@ -10,14 +10,14 @@ use crate::reading::plan::ReadingError;
 use crate::reading::supply::{SoFar, Supply};
 use crate::room::Room;
 
-/// How far a step came.
+/// How a step ended.
 #[derive(Debug)]
 pub enum Step<T> {
     /// The reading goes on once this is answered.
     Need(Need),
     /// The driver should take what was emitted. The reading goes on with [`Input::GoOn`].
     Emit,
-    /// It has ended.
+    /// The reading has ended.
     Done(Result<T, ReadingError>),
 }
 

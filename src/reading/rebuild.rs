@@ -1,4 +1,4 @@
-//! A reading for a sealed batch: rebuilds one of its parts from the object's content now.
+//! A reading for a sealed batch: rebuilds one of its parts from the object's present content.
 
 use crate::batch::{Advance, Form};
 use crate::delta::prefix::Prefix;

@@ -40,7 +40,7 @@ impl QuarantinedPlaces {
         self.listed.contains(&place) || self.further.contains(place)
     }
 
-    /// Whether the record is tried again and no sink has had it.
+    /// Whether the record is tried again, and no sink has had it yet.
     pub(super) fn is_news(&mut self, place: u64) -> bool {
         self.is_tried_again(place) && !self.delivered.contains(place)
     }

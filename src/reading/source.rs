@@ -121,7 +121,7 @@ impl Source {
         Ok(Content { lines: ContentLines::OfRows(Box::new(rows)), supply: self.supply.clone() })
     }
 
-    /// How the role of each line is decided.
+    /// How to tell the role of each line.
     pub(super) async fn role(&mut self) -> Role {
         let holds_rows = self.holds_rows().await;
         self.framing.role(holds_rows)

@@ -56,7 +56,7 @@ struct State {
 pub(crate) struct SoFar {
     /// Bytes of content, counted once more each time they are read.
     pub content_bytes: u64,
-    /// As of the last part.
+    /// The counts when the last part was emitted.
     pub counts: Counts,
 }
 
@@ -113,7 +113,7 @@ impl Supply {
         self.state().so_far.counts = *counts;
     }
 
-    /// Asks, and waits for the answer.
+    /// Makes a request, or with `None` only returns control to the driver, and waits for the answer.
     async fn ask(&self, need: Option<Need>) -> Input {
         {
             let mut state = self.state();
@@ -127,7 +127,7 @@ impl Supply {
         .await
     }
 
-    /// Returns control to the driver where much was emitted.
+    /// Returns control to the driver if [`OUT_BYTES`] were emitted since it last took everything.
     pub(super) async fn emit(&self) {
         if self.state().out_bytes >= OUT_BYTES {
             self.ask(None).await;
@@ -140,7 +140,7 @@ impl Supply {
         self.state().body = Body::default();
     }
 
-    /// Accepted fingerprints from number `from` on, some or all of them.
+    /// Accepted fingerprints from place `from` on, some or all of the rest.
     pub(super) async fn fingerprints(&self, from: u64) -> Vec<Fingerprint> {
         loop {
             if let Input::Fingerprints(fingerprints) = self.ask(Some(Need::Fingerprints { from })).await {

@@ -29,7 +29,7 @@ pub(super) enum Admission {
     Probed,
 }
 
-/// How bad a failure is.
+/// The kind of a failure, which decides how long the gate closes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Failure {
     /// A later request may succeed. `after` is the wait that the receiver asked for.

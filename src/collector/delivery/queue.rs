@@ -92,7 +92,7 @@ impl Drop for Producing {
     }
 }
 
-/// A lane worker's end of the handles.
+/// The worker's end of a lane's handle.
 pub(in crate::collector) struct LaneEnd {
     pub(in crate::collector::delivery) offers: mpsc::Receiver<Offer>,
     pub(in crate::collector::delivery) producers: Arc<Producers>,

@@ -28,7 +28,7 @@ pub(in crate::collector) enum Outcome {
     Committed,
     /// Some parts are not committed yet.
     UnderWay,
-    /// The job must read again.
+    /// The object's position has moved on, and the job must read again.
     Overtaken,
 }
 
@@ -43,7 +43,7 @@ impl Tracker {
         self.0.send_modify(|state| state.offered += 1);
     }
 
-    /// Takes a part into a batch; false once the job has given up.
+    /// Takes a part into a batch. Returns false if the job has given up.
     pub(in crate::collector) fn take(&self) -> bool {
         let mut is_taken = false;
         self.0.send_modify(|state| {

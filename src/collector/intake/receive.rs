@@ -76,7 +76,7 @@ struct WithoutFeed {
 }
 
 impl<Q: Queue> Intake<Q> {
-    /// Receives until the stop, or with `once` until the queue is empty.
+    /// Receives and routes messages until the stop, or with `once` until the queue is empty.
     ///
     /// # Errors
     /// The store failed, or with `once` the queue could not be read.

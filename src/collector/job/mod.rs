@@ -31,7 +31,7 @@ use crate::identity::fault::FaultKind;
 use crate::object::{Body, Condition, Objects as _, ReadError, Reading, Snapshot, Version};
 use crate::reading::{self, Deliver, LackedEvents, Offer, Output, QuarantinedPlaces, RefusedAgain, Summary};
 
-/// Brings one object to its sinks.
+/// Delivers one object to the sinks of the task.
 ///
 /// # Errors
 /// See the variants. Batches sealed before the error stay sealed and will be delivered.

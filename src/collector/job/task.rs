@@ -67,7 +67,7 @@ pub(in crate::collector) enum JobError {
     /// The checkpoint moved on while the object was read.
     #[error("the checkpoint moved on while the object was read")]
     Overtaken,
-    /// The decoder panicked over the version with this entity tag.
+    /// The decoder panicked on the version with this entity tag.
     #[error("the decoder failed over the object")]
     Panicked { etag: Box<str> },
     #[error(transparent)]

@@ -185,8 +185,8 @@ impl Backlog {
         self.stored = self.stored.saturating_sub(u64::from(was_stored));
     }
 
-    /// Makes up to `most` of the feed's entries due at once, the oldest first, since their messages keep other feeds from
-    /// receiving. Returns their objects.
+    /// Makes up to `most` of the feed's entries due at once, the oldest first, because their messages keep other feeds
+    /// from receiving. Returns their objects.
     pub(in crate::collector) fn hurry(&mut self, feed: FeedId, most: usize) -> Vec<ObjectId> {
         let mut hurried = Vec::new();
         for object in self.order.values() {

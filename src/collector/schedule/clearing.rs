@@ -94,7 +94,7 @@ impl Dispatcher {
             self.backlogs[sink].rest(&object, Duration::from_secs(3600));
             return false;
         };
-        // One reading serves every sink that has the object in its backlog.
+        // One reading serves all sinks that have the object in their backlog.
         let joins = |&other: &SinkId| {
             let handle = &services.workers[other];
             let takes = !handle.is_stuck(services.limits.sink_patience) && !self.is_held(other, &object);

@@ -10,7 +10,7 @@ use crate::notification::ObjectId;
 /// limit of jobs.
 pub(super) const SLOW_MAX: usize = 2;
 
-/// One feed's ready objects and running jobs.
+/// One feed's ready objects, and counts of its running jobs.
 #[derive(Debug, Default)]
 struct Share {
     /// Objects that changed, in the order in which they are read.

@@ -136,7 +136,7 @@ pub(super) struct Dispatcher {
     /// The feed whose backlog has the next turn, and whether feeds' backlogs go before sinks' backlogs next time.
     next_unread: usize,
     is_unread_next: bool,
-    /// How many in-flight messages each feed may have before they keep the other feeds of its queue from receiving.
+    /// How many in-flight messages each feed may have before it is made to leave room for the other feeds of its queue.
     message_shares: PerFeed<usize>,
     jobs: JoinSet<(ObjectId, Result<JobEnd, JobError>)>,
     /// With `--once`: the first failure for which an object was given up.
@@ -377,7 +377,7 @@ impl Dispatcher {
     }
 }
 
-/// The backlogs of the configured feeds, as the store has them.
+/// Loads the backlogs of the configured feeds from the store.
 async fn unread_of(services: &Services, once: bool) -> Result<Unread, StoreError> {
     let names = services.feeds.0.iter().map(|feed| &*feed.name);
     Ok(Unread::new(names, &services.store.backlog.unread_counts().await?, once))

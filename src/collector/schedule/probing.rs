@@ -221,7 +221,7 @@ impl Dispatcher {
             cleared => cleared?,
         };
         self.services.reporter.stored();
-        // Another job may have cleared it since it was fetched.
+        // Another job may have cleared the entry since it was fetched.
         if let Some(before) = before {
             self.unread.removed(feed, &before);
         }
@@ -259,7 +259,7 @@ impl Dispatcher {
         }
     }
 
-    /// Moves objects from the backlogs of feeds that are not configured any more to the feeds that they belong to now.
+    /// Moves objects from the backlogs of feeds that are no longer configured to the feeds that they belong to now.
     pub(super) async fn take_over_unread(&mut self) -> Result<(), StoreError> {
         let services = Arc::clone(&self.services);
         let counts = services.store.backlog.unread_counts().await?;

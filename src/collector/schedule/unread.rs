@@ -95,7 +95,7 @@ pub(super) struct Unread {
 }
 
 impl Unread {
-    /// The backlogs of feeds with these names, as the store has them.
+    /// The backlogs of feeds with these names, with the store's counts.
     pub(super) fn new<'n>(names: impl Iterator<Item = &'n str>, counts: &[UnreadCount], once: bool) -> Self {
         let of = |name: &str| {
             let own = counts.iter().filter(|count| &*count.feed == name);

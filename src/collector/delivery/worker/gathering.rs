@@ -1,4 +1,4 @@
-//! Gathers the parts for the next batch, and cuts it.
+//! Gathers the parts of the next batch, and cuts the batch.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -77,7 +77,7 @@ impl Gathering {
         }
     }
 
-    /// The parts of the next batch, if it is cut now.
+    /// The parts of the next batch, if it can be cut now.
     pub(super) fn cut_by_now(&mut self) -> Option<Vec<Offer>> {
         while !self.builder.is_full()
             && let Ok(offer) = self.offers.try_recv()

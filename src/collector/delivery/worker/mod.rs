@@ -61,7 +61,7 @@ pub(in crate::collector) struct SinkWorker {
     gathering: Gathering,
 }
 
-/// What a sink worker is made of.
+/// What a sink worker is made from.
 pub(in crate::collector) struct Setup {
     pub lane: Lane,
     pub sink: Arc<dyn Sink>,
@@ -100,7 +100,7 @@ struct LaneSender {
     storm: Storm,
 }
 
-/// What a worker waited for.
+/// What a worker's wait ended with.
 enum Turn {
     Sent(Sent),
     Asked(Asked),
@@ -147,7 +147,7 @@ impl SinkWorker {
 }
 
 impl LaneSender {
-    /// The sink, as health knows it.
+    /// The sink as a part in health reports.
     fn part(&self) -> HealthPart {
         HealthPart::new(PartKind::Sink, &self.name)
     }

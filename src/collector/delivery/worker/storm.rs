@@ -48,7 +48,7 @@ impl Storm {
         storm.copied()
     }
 
-    /// The reason of more than half of the last events.
+    /// The reason for which more than half of the last events were refused, if there is one.
     fn most(&self) -> Option<u64> {
         let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
         self.last.iter().flatten().for_each(|reason| *counts.entry(*reason).or_default() += 1);
