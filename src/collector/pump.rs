@@ -130,7 +130,7 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
         }
     }
 
-    /// Has the reading emit nothing more to this output.
+    /// Makes the reading emit nothing more to this output.
     pub(super) fn without(&mut self, output: usize) {
         self.inputs.push(Input::WithoutSink(output));
     }

@@ -219,7 +219,8 @@ impl Scanner {
         }
     }
 
-    /// Reports that a page of the listing failed and is requested again. `attempts` is how often it was before.
+    /// Reports that a page of the listing failed and is requested again. `attempts` is how many requests for it failed
+    /// before this one.
     fn page_failed(&self, error: &ScanError, attempts: u32) {
         if attempts > 0 {
             self.failed(error);

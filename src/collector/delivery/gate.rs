@@ -19,7 +19,7 @@ const PARKED_RETRY: Duration = Duration::from_secs(30);
 /// The longest wait that a receiver may ask for.
 const AFTER_MAX: Duration = Duration::from_secs(600);
 
-/// What a lane may do.
+/// Whether a lane may send now, and if not, why.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Admission {
     Send,

@@ -119,7 +119,8 @@ impl<Q: Queue> Intake<Q> {
         Ok(())
     }
 
-    /// Slots for the messages of one poll: as many as are free, and at least one. Cancel-safe.
+    /// Takes a slot for each message that one poll may return: waits for the first, and takes further ones that are
+    /// free. Cancel-safe.
     async fn free_slots(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
         let mut slots = Arc::clone(&self.slots).acquire_owned().await?;
         for _ in 1..POLL_MESSAGES {
