@@ -13,7 +13,7 @@ use crate::collector::{self, Mode, shutdown};
 use crate::config::load::{LoadError, load};
 use crate::notification::ObjectId;
 use crate::telemetry;
-use crate::telemetry::summary::Tally;
+use crate::telemetry::summary::RunMetrics;
 
 /// The key Databricks delivers to, below the bucket's prefix.
 const KEY: &str = "workspaceId=1234567890123456/date=2026-01-15/auditlogs_1.json";
@@ -76,7 +76,7 @@ fn show() -> Result<(), DemoError> {
         place.deliver(records)?;
         println!("{what} ({} lines). The collector runs, and the console gets:", records.len());
         let (_stop, hears) = shutdown::channel();
-        runtime.block_on(collector::run(loaded.config.clone(), Mode::Once, hears, &Tally::default()))?;
+        runtime.block_on(collector::run(loaded.config.clone(), Mode::Once, hears, &RunMetrics::default()))?;
         println!();
     }
     place.account(&runtime)

@@ -13,7 +13,7 @@ use crate::collector::{self, Mode, shutdown};
 use crate::config::load::Loaded;
 use crate::config::{LogFormat, state_dir};
 use crate::telemetry;
-use crate::telemetry::summary::Tally;
+use crate::telemetry::summary::RunMetrics;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -34,8 +34,8 @@ pub(super) fn run(args: Args) -> Status {
         Ok(loaded) => loaded,
         Err(status) => return status,
     };
-    let tally = Tally::default();
-    let bar = if args.once { bar(&tally) } else { ProgressBar::hidden() };
+    let counts = RunMetrics::default();
+    let bar = if args.once { bar(&counts) } else { ProgressBar::hidden() };
     let format = match telemetry::begin(&loaded.config.log, &bar) {
         Ok(format) => format,
         Err(error) => {
@@ -46,7 +46,7 @@ pub(super) fn run(args: Args) -> Status {
     log_panics();
     announce(&loaded);
     let mode = if args.once { Mode::Once } else { Mode::Daemon };
-    let ended = collect(loaded, mode, &tally);
+    let ended = collect(loaded, mode, &counts);
     bar.finish_and_clear();
     let status = match ended {
         Ok(Ok(())) => {
@@ -65,7 +65,7 @@ pub(super) fn run(args: Args) -> Status {
     if !args.once {
         return status;
     }
-    let summary = tally.summary();
+    let summary = counts.summary();
     match format {
         LogFormat::Readable => eprintln!("{summary}"),
         LogFormat::Json => eprintln!("{}", summary.json()),
@@ -74,16 +74,16 @@ pub(super) fn run(args: Args) -> Status {
 }
 
 /// A line that says how far the run has come, where standard error is a terminal. It is drawn anew by a thread of its own.
-fn bar(tally: &Tally) -> ProgressBar {
+fn bar(counts: &RunMetrics) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new_spinner();
-    let tally = tally.clone();
+    let counts = counts.clone();
     let style = ProgressStyle::with_template("{spinner} {elapsed} {done}").expect("the template is well formed");
     bar.set_style(style.with_key("done", move |_: &ProgressState, line: &mut dyn fmt::Write| {
         // A line that cannot be drawn is drawn the next time.
-        let _ = line.write_str(&tally.summary().progress());
+        let _ = line.write_str(&counts.summary().progress());
     }));
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
@@ -120,12 +120,12 @@ fn announce(loaded: &Loaded) {
 
 /// Runs the collector on a runtime of its own. What still blocks a thread afterwards is left behind: everything that
 /// counts is committed by then.
-fn collect(loaded: Loaded, mode: Mode, tally: &Tally) -> io::Result<Result<(), collector::Error>> {
+fn collect(loaded: Loaded, mode: Mode, counts: &RunMetrics) -> io::Result<Result<(), collector::Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (stop, hears) = shutdown::channel();
     let ended = runtime.block_on(async {
         shutdown::on_signals(stop)?;
-        Ok(collector::run(loaded.config, mode, hears, tally).await)
+        Ok(collector::run(loaded.config, mode, hears, counts).await)
     });
     runtime.shutdown_background();
     ended

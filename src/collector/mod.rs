@@ -84,11 +84,10 @@ use crate::collector::shutdown::{Shutdown, Stop};
 use crate::collector::start::{Basis, Sources};
 use crate::collector::world::World;
 use crate::config::Config;
-use crate::identity::Identity;
 use crate::notification::queue::Queue;
-use crate::telemetry::health::{Activity, Health, Part, PartKind};
+use crate::telemetry::health::{Activity, Health, Part};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::summary::Tally;
+use crate::telemetry::summary::RunMetrics;
 use crate::telemetry::systemd;
 
 /// How long in-flight messages may take to be given back once the store's files are gone.
@@ -106,15 +105,15 @@ pub enum Mode {
     Once,
 }
 
-/// Runs the collector until the stop, or with [`Mode::Once`] until everything there is has been delivered. `tally` follows
+/// Runs the collector until the stop, or with [`Mode::Once`] until everything there is has been delivered. `counts` follows
 /// what it does.
 ///
 /// # Errors
 /// What could not be opened at the start, or what failed so that nothing can be promised any more.
-pub(crate) async fn run(config: Config, mode: Mode, shutdown: Shutdown, tally: &Tally) -> Result<(), Error> {
+pub(crate) async fn run(config: Config, mode: Mode, shutdown: Shutdown, counts: &RunMetrics) -> Result<(), Error> {
     let world = build::world(&config).await?;
     let metrics = Arc::new(Metrics::new(world.clock.now_ms()));
-    tally.follow(&metrics);
+    counts.follow(&metrics);
     run_counted(world, config, mode, shutdown, metrics).await
 }
 

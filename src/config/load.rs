@@ -41,7 +41,7 @@ impl Loaded {
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {}", path.display(), why(source))]
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{0}")]
     Invalid(Problems),
@@ -171,6 +171,16 @@ fn invalid(mut problems: Vec<Problem>) -> LoadError {
     LoadError::Invalid(Problems(problems))
 }
 
+/// Why a file cannot be read, in words of ours where it is one of the usual reasons.
+fn why(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        io::ErrorKind::PermissionDenied => "this user may not read it".to_owned(),
+        io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
 fn read_file(path: &Path) -> io::Result<String> {
     let bytes = std::fs::metadata(path)?.len();
     if bytes > FILE_BYTES_MAX {
@@ -179,7 +189,8 @@ fn read_file(path: &Path) -> io::Result<String> {
             format!("{bytes} bytes are more than {FILE_BYTES_MAX}"),
         ));
     }
-    std::fs::read_to_string(path)
+    String::from_utf8(std::fs::read(path)?)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no text in UTF-8"))
 }
 
 fn locate<K: AsRef<str>>(origins: &Origins, at: &[K], message: String) -> Problem {
@@ -928,6 +939,13 @@ rotate_bytes = "big"
     #[test]
     fn a_file_that_is_not_there_is_named() {
         let error = load(&[PathBuf::from("/not/there.toml")], []).unwrap_err();
-        assert!(error.to_string().starts_with("cannot read /not/there.toml: "), "{error}");
+        assert_eq!(error.to_string(), "cannot read /not/there.toml: there is no such file");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.toml");
+        std::fs::write(&path, b"\xff").unwrap();
+        let error = load(std::slice::from_ref(&path), []).unwrap_err();
+        assert_eq!(error.to_string(), format!("cannot read {}: it is no text in UTF-8", path.display()));
+        let error = load(&[directory.path().to_owned()], []).unwrap_err();
+        assert_eq!(error.to_string(), format!("cannot read {}: it is a directory", directory.path().display()));
     }
 }

@@ -10,9 +10,9 @@ use crate::telemetry::metrics::Metrics;
 
 /// Leads to the metrics of a run, once it has begun. Cheap to clone.
 #[derive(Clone, Default)]
-pub(crate) struct Tally(Arc<OnceLock<Arc<Metrics>>>);
+pub(crate) struct RunMetrics(Arc<OnceLock<Arc<Metrics>>>);
 
-impl Tally {
+impl RunMetrics {
     /// Counts what these metrics count.
     pub(crate) fn follow(&self, metrics: &Arc<Metrics>) {
         // Only one run follows.
@@ -235,7 +235,7 @@ auditferry_bytes_fetched_total 100
 
     #[test]
     fn a_run_that_did_not_begin_has_done_nothing() {
-        let summary = Tally::default().summary();
+        let summary = RunMetrics::default().summary();
         assert_eq!(summary.to_string(), "summary: 0 objects, 0 events, 0 refused, 0 lines skipped");
         assert!(!summary.has_refused());
     }
