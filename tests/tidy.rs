@@ -40,7 +40,8 @@ const PLACES: &[(&[&str], &[&str])] = &[
     (&["toml_edit", "config::Value"], &["src/config/"]),
     (&["prometheus_client"], &["src/telemetry/"]),
     (&["hyper::", "hyper_util"], &["src/admin/", "src/sink/"]),
-    (&["reqwest", "rustls"], &["src/transport/"]),
+    (&["reqwest"], &["src/transport/"]),
+    (&["rustls"], &["src/transport/", "src/identity/http.rs"]),
     (&["clap::"], &["src/cli/"]),
     (&["notify::Watcher", "notify::RecommendedWatcher"], &["src/collector/"]),
     // An error is logged where it is handled.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::cli::{Status, loaded};
 use crate::config::doubts::doubts;
-use crate::identity::has_region;
+use crate::identity::{Http, has_region};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -41,6 +41,11 @@ pub(super) fn run(args: &Args) -> Status {
     }
     if !doubts.problems.is_empty() {
         return Status::Config;
+    }
+    if config.asks_aws()
+        && let Err(error) = Http::from_environment()
+    {
+        eprintln!("warning: AWS cannot be asked as this environment says: {error}");
     }
     println!(
         "configuration is valid: {}, {}, {}",

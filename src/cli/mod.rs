@@ -177,7 +177,7 @@ fn collector_status(error: &collector::Error) -> Status {
         collector::Error::Identity(error) => match error {
             IdentityError::Refused { .. } => Status::Refused,
             IdentityError::Unavailable { .. } => Status::Unavailable,
-            IdentityError::RegionMissing { .. } => Status::Config,
+            IdentityError::Misconfigured { .. } | IdentityError::RegionMissing { .. } => Status::Config,
         },
         collector::Error::Queue(QueueError::Denied { kind: FaultKind::NoQueue, .. })
         | collector::Error::Place(ScanError::Denied { kind: FaultKind::NoBucket, .. }) => Status::NoInput,

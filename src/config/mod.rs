@@ -89,6 +89,12 @@ impl Config {
             sink: BTreeMap::new(),
         }
     }
+
+    /// Whether anything of it is in AWS, or in what stands in for it.
+    pub(crate) fn asks_aws(&self) -> bool {
+        let sinks = self.sink.values().any(|sink| sink.kind.aws().is_some());
+        sinks || self.feed.values().any(|feed| feed.directory.is_none() || feed.queue.is_some())
+    }
 }
 
 /// `[log]`: what the daemon says of itself, on standard error.

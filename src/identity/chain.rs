@@ -6,10 +6,11 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+use aws_credential_types::provider::{ProvideCredentials, future};
 
-use crate::identity::endpoint::EncryptedOnly;
-use crate::identity::fault::{Fault, Remedy, chained};
+use crate::identity::fault::{Fault, Remedy};
+use crate::identity::http::Http;
+use crate::identity::sources::Sources;
 use crate::identity::{ExternalId, IdentityError, RoleConfig, Step};
 
 /// All tries of one step together.
@@ -19,7 +20,7 @@ const STEP_SECS_MAX: u64 = 20;
 #[derive(Debug)]
 pub(super) struct CredentialChain {
     identity: String,
-    base: SharedCredentialsProvider,
+    base: Sources,
     roles: Vec<(RoleConfig, aws_sdk_sts::Config)>,
 }
 
@@ -29,18 +30,19 @@ impl CredentialChain {
     pub(super) fn new(
         identity: &str,
         roles: &[RoleConfig],
-        base: SharedCredentialsProvider,
+        base: Sources,
         aws: &SdkConfig,
+        http: &Http,
     ) -> Result<Self, IdentityError> {
         let roles = roles
             .iter()
-            .map(|role| sts(identity, role, aws).map(|sts| (role.clone(), sts)))
+            .map(|role| sts(identity, role, aws, http).map(|sts| (role.clone(), sts)))
             .collect::<Result<Vec<_>, IdentityError>>()?;
         Ok(Self { identity: identity.to_owned(), base, roles })
     }
 
     async fn assume_all(&self) -> Result<Credentials, IdentityError> {
-        let mut credentials = self.base.provide_credentials().await.map_err(|error| self.base_error(&error))?;
+        let mut credentials = self.base.ask().await?;
         for (index, (role, sts)) in self.roles.iter().enumerate() {
             let sts = sts.to_builder().credentials_provider(credentials).build();
             credentials = self.assume(index, role, aws_sdk_sts::Client::from_conf(sts)).await?;
@@ -91,16 +93,6 @@ impl CredentialChain {
         ))
     }
 
-    fn base_error(&self, error: &CredentialsError) -> IdentityError {
-        let (identity, step, reason) = (self.identity.clone(), Step::Base, chained(error));
-        match error {
-            CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_) => {
-                IdentityError::Refused { identity, step, reason }
-            }
-            _ => IdentityError::Unavailable { identity, step, reason },
-        }
-    }
-
     fn role_error(&self, step: Step, role: &RoleConfig, fault: &Fault) -> IdentityError {
         let identity = self.identity.clone();
         match fault.remedy {
@@ -125,7 +117,7 @@ impl ProvideCredentials for CredentialChain {
     }
 }
 
-fn sts(identity: &str, role: &RoleConfig, aws: &SdkConfig) -> Result<aws_sdk_sts::Config, IdentityError> {
+fn sts(identity: &str, role: &RoleConfig, aws: &SdkConfig, http: &Http) -> Result<aws_sdk_sts::Config, IdentityError> {
     let named = role.region.clone().map(Region::new).or_else(|| aws.region().cloned());
     let region = match (named, &role.endpoint_url) {
         (Some(region), _) => region,
@@ -144,8 +136,8 @@ fn sts(identity: &str, role: &RoleConfig, aws: &SdkConfig) -> Result<aws_sdk_sts
     if let Some(endpoint_url) = &role.endpoint_url {
         sts = sts.endpoint_url(endpoint_url);
     }
-    if !role.allow_plain_http {
-        sts = sts.interceptor(EncryptedOnly);
+    if role.allow_plain_http {
+        sts = sts.http_client(http.client(true));
     }
     Ok(sts.build())
 }
@@ -189,8 +181,13 @@ mod tests {
     }
 
     fn chain(roles: &[RoleConfig], aws: &SdkConfig) -> Result<CredentialChain, IdentityError> {
-        let base = SharedCredentialsProvider::new(Credentials::new("a", "b", None, None, "test"));
-        CredentialChain::new("reader", roles, base, aws)
+        CredentialChain::new(
+            "reader",
+            roles,
+            Sources::new("reader", None, aws),
+            aws,
+            &Http::from_environment().unwrap(),
+        )
     }
 
     fn fault(remedy: Remedy, code: &str) -> Fault {
@@ -225,14 +222,5 @@ mod tests {
         let placed = RoleConfig { region: Some("eu-west-1".to_owned()), ..role(None) };
         assert!(chain(&[placed], &nowhere).is_ok());
         assert!(chain(&[], &nowhere).is_ok());
-    }
-
-    #[test]
-    fn what_profiles_lack_needs_a_person_and_what_times_out_needs_time() {
-        let chain = chain(&[], &SdkConfig::builder().build()).expect("no role, no region");
-        let missing = chain.base_error(&CredentialsError::not_loaded("no profile"));
-        assert!(matches!(missing, IdentityError::Refused { step: Step::Base, .. }));
-        let slow = chain.base_error(&CredentialsError::provider_timed_out(Duration::from_secs(5)));
-        assert!(matches!(slow, IdentityError::Unavailable { step: Step::Base, .. }));
     }
 }

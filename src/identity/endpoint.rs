@@ -2,12 +2,6 @@
 
 use std::net::IpAddr;
 
-use aws_smithy_runtime_api::box_error::BoxError;
-use aws_smithy_runtime_api::client::interceptors::Intercept;
-use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterceptorContextRef;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-use aws_smithy_types::config_bag::ConfigBag;
-
 /// Why a URL is not asked. The URL is left out: it may hold a password.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum EndpointError {
@@ -39,7 +33,11 @@ pub(crate) fn check(url: &str, allow_plain_http: bool) -> Result<(), EndpointErr
     if host.is_empty() || url.contains(char::is_whitespace) {
         return Err(EndpointError::Malformed);
     }
-    if is_secure || allow_plain_http || is_this_machine(host) { Ok(()) } else { Err(EndpointError::Plain) }
+    if is_secure || allow_plain_http || is_this_machine(host) || is_below_localhost(host) {
+        Ok(())
+    } else {
+        Err(EndpointError::Plain)
+    }
 }
 
 /// The region in the host of one of AWS's own URLs, such as `sqs.<region>.amazonaws.com`.
@@ -81,24 +79,26 @@ pub(crate) fn is_this_machine(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Fails requests that would go to another machine in the clear, wherever their endpoint is from: the SDK also takes one
-/// from the environment and from profiles.
-#[derive(Debug)]
-pub(crate) struct EncryptedOnly;
+/// Whether a host's name is one below `localhost`, as that of a bucket in a stand-in for S3 on this machine.
+pub(super) fn is_below_localhost(host: &str) -> bool {
+    host.ends_with(".localhost")
+}
 
-impl Intercept for EncryptedOnly {
-    fn name(&self) -> &'static str {
-        "EncryptedOnly"
+/// Whether a request may go to a URL: as [`check`], or to where AWS gives out credentials without TLS.
+pub(super) fn check_request(url: &str, allow_plain_http: bool) -> Result<(), EndpointError> {
+    match check(url, allow_plain_http) {
+        Err(EndpointError::Plain) if gives_credentials(url) => Ok(()),
+        checked => checked,
     }
+}
 
-    fn read_before_signing(
-        &self,
-        context: &BeforeTransmitInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        Ok(check(context.request().uri(), false)?)
-    }
+/// Instance metadata, a task's credentials (ECS) and a pod's (EKS): addresses of the machine's own link, as their user guides
+/// name them.
+fn gives_credentials(url: &str) -> bool {
+    const HOSTS: [&str; 5] =
+        ["169.254.169.254", "[fd00:ec2::254]", "169.254.170.2", "169.254.170.23", "[fd00:ec2::23]"];
+    let authority = url.strip_prefix("http://").and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    HOSTS.contains(&authority.strip_suffix(":80").unwrap_or(authority))
 }
 
 #[cfg(test)]
@@ -137,6 +137,8 @@ mod tests {
             ("http://127.9.9.9/000000000000/q", Ok(())),
             ("http://[::1]:9000", Ok(())),
             ("http://localhost:9000?x", Ok(())),
+            ("http://logs.localhost:9000/x", Ok(())),
+            ("http://notlocalhost:9000", Err(Plain)),
             ("http://minio:9000", Err(Plain)),
             ("http://10.0.0.1:9000", Err(Plain)),
             ("http://0.0.0.0:9000", Err(Plain)),
@@ -159,5 +161,24 @@ mod tests {
             assert_eq!(check(url, false), expected, "{url}");
         }
         assert_eq!(check("http://minio:9000", true), Ok(()));
+    }
+
+    #[test]
+    fn where_aws_gives_out_credentials_is_asked_without_encryption_and_nothing_else_of_its_link() {
+        for (url, expected) in [
+            ("http://169.254.169.254/latest/api/token", Ok(())),
+            ("http://[fd00:ec2::254]/latest/api/token", Ok(())),
+            ("http://169.254.170.2/v2/credentials/x", Ok(())),
+            ("http://169.254.170.23/v1/credentials", Ok(())),
+            ("http://169.254.170.23:80/v1/credentials", Ok(())),
+            ("http://[fd00:ec2::23]/v1/credentials", Ok(())),
+            ("http://169.254.1.1/", Err(EndpointError::Plain)),
+            ("http://169.254.170.23.example/", Err(EndpointError::Plain)),
+            ("http://sts.example/", Err(EndpointError::Plain)),
+            ("https://sts.example/", Ok(())),
+        ] {
+            assert_eq!(check_request(url, false), expected, "{url}");
+        }
+        assert_eq!(check_request("http://sts.example/", true), Ok(()));
     }
 }

@@ -230,7 +230,13 @@ impl Fault {
     pub(crate) fn blames_credentials(&self) -> bool {
         matches!(
             self.code.as_str(),
-            "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "InvalidToken" | "InvalidClientTokenId"
+            "ExpiredToken"
+                | "ExpiredTokenException"
+                | "TokenRefreshRequired"
+                | "InvalidToken"
+                | "InvalidClientTokenId"
+                | "InvalidAccessKeyId"
+                | "UnrecognizedClientException"
         )
     }
 }
@@ -265,7 +271,9 @@ pub(crate) fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) ->
 fn identity_remedy(error: &(dyn Error + 'static)) -> Option<Remedy> {
     cause::<IdentityError>(error).map(|error| match error {
         IdentityError::Unavailable { .. } => Remedy::Wait,
-        IdentityError::Refused { .. } | IdentityError::RegionMissing { .. } => Remedy::Person,
+        IdentityError::Refused { .. } | IdentityError::Misconfigured { .. } | IdentityError::RegionMissing { .. } => {
+            Remedy::Person
+        }
     })
 }
 
@@ -383,6 +391,23 @@ mod tests {
         ] {
             assert_eq!(FaultKind::of_answer(Some(status), code, message).word(), expected, "{status} {code}");
         }
+    }
+
+    /// The same under the names of S3, SQS and STS: a key that was deleted, a session that ended.
+    #[test]
+    fn credentials_that_aws_does_not_know_are_blamed_and_a_lacking_permission_is_not() {
+        let blamed = |code: &str| {
+            let (kind, reason) = (FaultKind::Denied, String::new());
+            Fault { remedy: Remedy::Person, kind, status: Some(403), code: code.to_owned(), reason }
+                .blames_credentials()
+        };
+        assert!(
+            ["InvalidAccessKeyId", "InvalidClientTokenId", "UnrecognizedClientException", "ExpiredToken"]
+                .map(blamed)
+                .iter()
+                .all(|blamed| *blamed)
+        );
+        assert!(!blamed("AccessDenied") && !blamed("SignatureDoesNotMatch"));
     }
 
     #[test]

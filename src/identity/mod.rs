@@ -8,11 +8,16 @@ mod chain;
 
 mod external_id;
 
+mod http;
+
 mod provider;
+
+mod sources;
 
 mod validate;
 
 pub(crate) use external_id::ExternalId;
+pub(crate) use http::Http;
 pub(crate) use provider::{Identity, credentials, has_region};
 
 use std::fmt;
@@ -85,6 +90,9 @@ pub enum IdentityError {
     /// Throttled, timed out, not reachable: try again later.
     #[error("identity {identity}: {step} failed for now: {reason}")]
     Unavailable { identity: String, step: Step, reason: String },
+    /// The environment says how to ask AWS, and that cannot be.
+    #[error("identity {identity}: AWS cannot be asked: {reason}")]
+    Misconfigured { identity: String, reason: String },
     /// Roles are to be assumed, and nothing says in which region.
     #[error(
         "identity {identity}: no region is known to assume {role_arn} in; set `region` with that role or in the feed"

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::identity::IdentityCache;
 use aws_config::meta::region::RegionProviderChain;
-use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider};
+use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
@@ -18,9 +18,12 @@ use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 use crate::identity::chain::CredentialChain;
 use crate::identity::fault::{cause, chained};
+use crate::identity::http::Http;
+use crate::identity::sources::Sources;
 use crate::identity::{Config, IdentityError, Step};
 
 /// Credentials are refreshed as long before they expire, or at half of their life where that is later.
@@ -50,6 +53,8 @@ pub struct Identity {
     name: Arc<str>,
     fresh: Arc<Fresh>,
     aws: SdkConfig,
+    /// Asks other machines without TLS too.
+    plain_http: SharedHttpClient,
 }
 
 /// Prepares an identity. Nothing is asked of STS yet: `Identity::verify` does, or the first request.
@@ -58,15 +63,19 @@ pub struct Identity {
 /// of this identity ask is given up after `request_timeout` without an answer.
 ///
 /// # Errors
-/// `RegionMissing` when a role is to be assumed and no region is known; `Refused` when there is nothing to begin from.
+/// `RegionMissing` when a role is to be assumed and no region is known; `Misconfigured` when the environment names no usable
+/// proxy or certificates.
 pub(crate) async fn credentials(
     name: &str,
     config: &Config,
     default_region: Option<&str>,
     request_timeout: Duration,
 ) -> Result<Identity, IdentityError> {
+    let http = Http::from_environment()
+        .map_err(|error| IdentityError::Misconfigured { identity: name.to_owned(), reason: error.to_string() })?;
     let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build();
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http.client(false))
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
         .timeout_config(timeouts);
     if let Ok(app) = AppName::new("auditferry") {
@@ -76,19 +85,13 @@ pub(crate) async fn credentials(
         loader = loader.region(Region::new(region.to_owned()));
     }
     if let Some(profile) = &config.profile {
-        // The default chain would ask the environment first, even when a profile is named.
-        let from_profile = ProfileFileCredentialsProvider::builder().profile_name(profile).build();
-        loader = loader.profile_name(profile).credentials_provider(from_profile);
+        loader = loader.profile_name(profile);
     }
-    let aws = loader.load().await;
-    let base = aws.credentials_provider().ok_or_else(|| IdentityError::Refused {
-        identity: name.to_owned(),
-        step: Step::Base,
-        reason: "there is no source of credentials at all".to_owned(),
-    })?;
-    let chain = CredentialChain::new(name, &config.assume_role, base, &aws)?;
+    let aws = loader.no_credentials().load().await;
+    let base = Sources::new(name, config.profile.as_deref(), &aws);
+    let chain = CredentialChain::new(name, &config.assume_role, base, &aws, &http)?;
     let clients = for_clients(&aws, request_timeout);
-    Ok(Identity::new(name, SharedCredentialsProvider::new(chain), &clients, SystemTime::now))
+    Ok(Identity::new(name, SharedCredentialsProvider::new(chain), &clients, &http, SystemTime::now))
 }
 
 /// Whether the environment or a profile names a region. The instance, which may know one too, is not asked.
@@ -121,6 +124,7 @@ impl Identity {
         name: &str,
         source: SharedCredentialsProvider,
         aws: &SdkConfig,
+        http: &Http,
         now: impl Fn() -> SystemTime + Send + Sync + 'static,
     ) -> Self {
         let fresh = Arc::new(Fresh {
@@ -133,7 +137,7 @@ impl Identity {
         // The clients keep nothing themselves, so that each request is signed with what is fresh here.
         let aws =
             aws.to_builder().credentials_provider(shared(&fresh)).identity_cache(IdentityCache::no_cache()).build();
-        Self { name: name.into(), fresh, aws }
+        Self { name: name.into(), fresh, aws, plain_http: http.client(true) }
     }
 
     /// Credentials that a stand-in for AWS takes.
@@ -146,9 +150,10 @@ impl Identity {
     #[cfg(test)]
     pub(crate) fn invented_within(request_timeout: Duration) -> Self {
         let credentials = Credentials::new("AKIAINVENTED", "secret", None, None, "test");
-        let aws = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
-        let clients = for_clients(&aws, request_timeout);
-        Self::new("invented", SharedCredentialsProvider::new(credentials), &clients, SystemTime::now)
+        let http = Http::from_environment().expect("nothing wrong in the environment");
+        let aws = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).http_client(http.client(false));
+        let clients = for_clients(&aws.build(), request_timeout);
+        Self::new("invented", SharedCredentialsProvider::new(credentials), &clients, &http, SystemTime::now)
     }
 
     pub fn name(&self) -> &str {
@@ -158,6 +163,11 @@ impl Identity {
     /// What clients are built from: these credentials, the region, timeouts, no retries.
     pub fn aws(&self) -> &SdkConfig {
         &self.aws
+    }
+
+    /// Asks as the clients built from [`Identity::aws`] do, and other machines without TLS too.
+    pub fn plain_http(&self) -> SharedHttpClient {
+        self.plain_http.clone()
     }
 
     /// The timeouts of a request that the service may take `more` time to answer.
@@ -333,14 +343,12 @@ impl Fresh {
         let now = (self.now)();
         match result {
             Ok(credentials) if credentials.expiry().is_some_and(|expiry| expiry <= now) => {
-                // Of an instance whose metadata cannot be reached the SDK gives the last ones again.
                 let is_last = self.kept().credentials.as_ref() == Some(&credentials);
                 let reason = if is_last {
-                    "the last ones have expired and their source gives no others; can it be reached?"
+                    "the last ones have expired and their source gives no others; can it be reached?".to_owned()
                 } else {
-                    "they have expired already; is this machine's clock right?"
+                    "they have expired already; is this machine's clock right?".to_owned()
                 };
-                let reason = reason.to_owned();
                 Err(self.failed(IdentityError::Unavailable {
                     identity: self.identity.clone(),
                     step: Step::Base,
@@ -424,9 +432,8 @@ mod tests {
         fn new() -> Self {
             let (script, secs) = (Arc::new(Script::default()), Arc::new(Mutex::new(0)));
             let clock = Arc::clone(&secs);
-            let identity = Identity::new("reader", shared(&script), &SdkConfig::builder().build(), move || {
-                at(*clock.lock().unwrap())
-            });
+            let (aws, http) = (SdkConfig::builder().build(), Http::from_environment().unwrap());
+            let identity = Identity::new("reader", shared(&script), &aws, &http, move || at(*clock.lock().unwrap()));
             Self { identity, script, secs }
         }
 

@@ -7,7 +7,6 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{EncodingType, ObjectStorageClass, OptionalObjectAttributes};
 
 use crate::identity::Identity;
-use crate::identity::endpoint::EncryptedOnly;
 use crate::identity::fault::{Fault, FaultKind, Remedy};
 use crate::notification::key::{decode_key, is_folder_marker};
 use crate::notification::{ObjectChange, ObjectId};
@@ -106,8 +105,8 @@ impl S3Client {
         if let Some(endpoint_url) = &access.endpoint_url {
             s3 = s3.endpoint_url(endpoint_url);
         }
-        if !access.allow_plain_http {
-            s3 = s3.interceptor(EncryptedOnly);
+        if access.allow_plain_http {
+            s3 = s3.http_client(identity.plain_http());
         }
         Ok(Self {
             sdk: Client::from_conf(s3.build()),

@@ -12,7 +12,7 @@ use aws_sdk_sqs::types::{
 use serde::Deserialize;
 
 use crate::identity::Identity;
-use crate::identity::endpoint::{EncryptedOnly, host_of, is_amazons, region_of};
+use crate::identity::endpoint::{host_of, is_amazons, region_of};
 use crate::identity::fault::{Fault, FaultKind, Remedy};
 use crate::notification::queue::{
     Attributes, Config, Message, Outcome, Queue, QueueError, REQUEST_MESSAGES_MAX, ReceiptHandle, Redrive,
@@ -58,8 +58,8 @@ impl SqsQueue {
         if let Some(endpoint_url) = endpoint_url {
             sqs = sqs.endpoint_url(endpoint_url);
         }
-        if !config.allow_plain_http {
-            sqs = sqs.interceptor(EncryptedOnly);
+        if config.allow_plain_http {
+            sqs = sqs.http_client(identity.plain_http());
         }
         let client = Client::from_conf(sqs.build());
         let url = match (&config.url, &config.name) {

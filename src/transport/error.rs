@@ -50,9 +50,9 @@ impl From<IdentityError> for ServiceError {
     fn from(error: IdentityError) -> Self {
         match error {
             IdentityError::Unavailable { .. } => Self::Unavailable(error.to_string()),
-            IdentityError::Refused { .. } | IdentityError::RegionMissing { .. } => {
-                Self::Misconfigured(error.to_string())
-            }
+            IdentityError::Refused { .. }
+            | IdentityError::Misconfigured { .. }
+            | IdentityError::RegionMissing { .. } => Self::Misconfigured(error.to_string()),
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::support::aws::REGION;
 use super::support::credentials::{Read, Source, access_key};
 use super::support::daemon::{Daemon, Start};
 use super::support::proxy::Fault;
 use super::support::receiver::{Answer, Receiver};
 use super::support::records::{object, records};
+use super::support::small_s3;
 use super::support::waiting::{SOON, eventually};
 use super::support::world::{World, key};
 
@@ -125,16 +125,7 @@ fn ahead(content: Vec<u8>) -> Receiver {
                         current time is too large.</Message></Error>";
             return date(Answer::says(403, body));
         }
-        if request.target.contains("list-type=2") {
-            let listing = format!(
-                "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>{}</Key><Size>{}</Size>\
-                 <ETag>\"e1\"</ETag><LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents></ListBucketResult>",
-                key(0),
-                content.len()
-            );
-            return date(Answer::says(200, &listing));
-        }
-        date(Answer::Reply { status: 200, headers: Vec::new(), body: content.clone() }.with("ETag", "\"e1\""))
+        date(small_s3::answer(request, &content))
     })
 }
 
@@ -143,12 +134,7 @@ fn ahead(content: Vec<u8>) -> Receiver {
 #[test]
 fn a_clock_that_is_an_hour_off_costs_a_refusal_and_is_told() {
     let s3 = ahead(object(&records(0..3)));
-    let feed = format!(
-        "[feed.audit]\nfamily = \"databricks\"\nbucket = \"logs\"\nregion = {REGION:?}\nendpoint_url = {:?}\npath_style = true\n\
-         scan_every = \"1s\"\nsinks = [\"out\"]\n",
-        s3.url()
-    );
-    let world = World::new().with(&feed).with_file("out");
+    let world = World::new().with(&small_s3::feed(&s3.url(), "")).with_file("out");
     let daemon = world.run(&[]).expecting(&["the place could not be scanned"]).ready();
     world.comes_to("out", 3);
     let told = daemon.log.entries().into_iter().find(|entry| entry.field("kind").as_deref() == Some("clock_skew"));

@@ -113,3 +113,43 @@ fn a_profiles_program_is_run_again_before_its_credentials_end() {
     std::fs::write(read.world.path(".aws/config"), profile).unwrap();
     goes_on_with_new_credentials(&read, &read.world.run(&[]), || {});
 }
+
+/// Whoever signed in (`aws sso login`) left a token; the portal gives credentials of the profile's role for it.
+#[test]
+fn a_profiles_single_sign_on_gives_credentials_as_long_as_its_token_lasts() {
+    const TOKEN: &str = r#"{"startUrl":"https://example.awsapps.com/start","region":"us-east-1","accessToken":"signed-in","expiresAt":"2100-01-01T00:00:00Z"}"#;
+    let read = Read::by("[identity.reader]\nprofile = \"analyst\"\n");
+    let source = Source::portal();
+    // `printf %s work | sha1sum`: the session's name.
+    let token = read.world.path(".aws/sso/cache/e274eeff768c6396088ec6eb091f4bf4d47ab1e0.json");
+    std::fs::create_dir_all(token.parent().unwrap()).unwrap();
+    std::fs::write(token, TOKEN).unwrap();
+    let profile = "[sso-session work]\nsso_region = us-east-1\nsso_start_url = https://example.awsapps.com/start\n\
+                   [profile analyst]\nsso_session = work\nsso_account_id = 000000000000\nsso_role_name = audit-reader\n";
+    std::fs::write(read.world.path(".aws/config"), profile).unwrap();
+    let start = read.world.run(&[]).with_environment("AWS_ENDPOINT_URL_SSO", &source.url());
+    goes_on_with_new_credentials(&read, &start, || {});
+    let asked = source.asked();
+    assert!(asked.iter().all(|request| request.header("x-amz-sso_bearer_token") == Some("signed-in")));
+    assert!(asked.iter().all(|request| request.target.contains("role_name=audit-reader")), "{}", asked[0].target);
+}
+
+/// Nothing of a fault is kept: whoever mends a profile need not start the daemon again.
+#[test]
+fn a_profile_that_is_mended_is_used_without_a_restart() {
+    let read = Read::by("[identity.reader]\nprofile = \"audit\"\n");
+    read.bucket.put(&key(0), &object(&records(0..3)));
+    let expected = ["no credentials", "the place could not be scanned", "a page of the listing is asked for again"];
+    let daemon = read.world.run(&[]).expecting(&expected).spawn();
+    let told = |part: &str| {
+        let entries = daemon.log.entries();
+        entries.iter().any(|entry| entry.message == "no credentials" && entry.line.contains(part))
+    };
+    eventually("the missing profile is told", SOON, || told("the profile `audit` is in none of"));
+    std::fs::create_dir(read.world.path(".aws")).unwrap();
+    let keys = "[audit]\naws_access_key_id = MENDED\naws_secret_access_key = secret\n";
+    std::fs::write(read.world.path(".aws/credentials"), keys).unwrap();
+    read.world.comes_to("out", 3);
+    assert_eq!(read.access_keys(), ["MENDED".to_owned()].into());
+    assert!(daemon.stop().success());
+}

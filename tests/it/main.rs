@@ -6,6 +6,7 @@ mod support;
 mod activities;
 mod admin;
 mod announced;
+mod aws_network;
 mod catching_up;
 mod check;
 mod columns;

@@ -122,13 +122,21 @@ impl Aws {
 
     /// Creates an access point to the bucket; returns its alias.
     pub fn access_point(self, bucket: &Bucket) -> String {
+        self.new_access_point(bucket).element("Alias").unwrap()
+    }
+
+    /// An access point to the bucket: its ARN.
+    pub fn access_point_arn(self, bucket: &Bucket) -> String {
+        self.new_access_point(bucket).element("AccessPointArn").unwrap()
+    }
+
+    fn new_access_point(self, bucket: &Bucket) -> Reply {
         let body = format!(
             "<CreateAccessPointRequest xmlns=\"http://awss3control.amazonaws.com/doc/2018-08-20/\"><Bucket>{}</Bucket></CreateAccessPointRequest>",
             bucket.name
         );
         let target = format!("/v20180820/accesspoint/{}", fresh("reading"));
-        let reply = self.send("s3", "PUT", &target, &[("x-amz-account-id", ACCOUNT)], body.as_bytes());
-        reply.element("Alias").unwrap()
+        self.send("s3", "PUT", &target, &[("x-amz-account-id", ACCOUNT)], body.as_bytes())
     }
 
     /// Calls a service whose protocol is forms and XML.

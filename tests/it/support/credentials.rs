@@ -71,6 +71,21 @@ impl Source {
         Self::that(answer, |_| true)
     }
 
+    /// The portal of IAM Identity Center (SSO).
+    pub fn portal() -> Self {
+        let answer = |_: &Request, issued: &AtomicU32| {
+            let Issued { access_key, ends } = next(issued);
+            let credentials = json!({
+                "accessKeyId": access_key,
+                "secretAccessKey": "secret",
+                "sessionToken": "session",
+                "expiration": ends.as_millisecond(),
+            });
+            Answer::says(200, &json!({ "roleCredentials": credentials }).to_string())
+        };
+        Self::that(answer, |_| true)
+    }
+
     fn that(answer: fn(&Request, &AtomicU32) -> Answer, asks: fn(&Request) -> bool) -> Self {
         let (issued, is_away) = (AtomicU32::new(0), Arc::new(AtomicBool::new(false)));
         let away = Arc::clone(&is_away);

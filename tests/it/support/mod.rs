@@ -38,7 +38,11 @@ pub mod sentinel;
 
 pub mod service_manager;
 
+pub mod small_s3;
+
 pub mod splunk;
+
+pub mod tunnel;
 
 pub mod user_api;
 
