@@ -69,14 +69,17 @@ fn hosts_that_no_proxy_names_are_asked_directly() {
 }
 
 #[test]
-fn a_proxy_that_refuses_or_is_away_is_told_and_waited_out() {
-    let s3 = encrypted();
-    let proxy = Receiver::that_answers(Answer::status(407));
+fn a_proxy_that_refuses_is_told_and_waited_out() {
+    let (s3, tunnel) = (encrypted(), Tunnel::new());
+    tunnel.refuses(true);
     let world = World::new().with(&small_s3::feed(&s3.url(), "")).with_file("out");
-    let start = trusting_root(world.run(&[])).with_environment("HTTPS_PROXY", &proxy.url()).expecting(&EXPECTED);
-    let daemon = start.spawn();
-    tells(&daemon, &["listing s3://logs/", "unreachable", "proxy"]);
+    let start = trusting_root(world.run(&[])).with_environment("HTTPS_PROXY", &tunnel.address().to_string());
+    let daemon = start.expecting(&EXPECTED).spawn();
+    tells(&daemon, &["listing s3://logs/", "unreachable", "proxy authorization required"]);
+    tunnel.refuses(false);
+    world.comes_to("out", 3);
     assert!(daemon.stop().success());
+    world.delivered_once_each(&records(0..3));
 }
 
 #[test]

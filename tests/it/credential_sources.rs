@@ -114,6 +114,26 @@ fn a_profiles_program_is_run_again_before_its_credentials_end() {
     goes_on_with_new_credentials(&read, &read.world.run(&[]), || {});
 }
 
+/// The role and the keys that it is assumed with stand in the same files.
+#[test]
+fn a_profiles_role_is_assumed_anew_before_its_session_ends() {
+    let read = Read::by("[identity.reader]\nprofile = \"reader\"\n");
+    let source = Source::sts();
+    std::fs::create_dir(read.world.path(".aws")).unwrap();
+    let profiles = format!(
+        "[profile reader]\nrole_arn = {ROLE}\nsource_profile = base\nexternal_id = agreed\n\
+         [profile base]\naws_access_key_id = BASE\naws_secret_access_key = secret\n"
+    );
+    std::fs::write(read.world.path(".aws/config"), profiles).unwrap();
+    let start = read.world.run(&[]).with_environment("AWS_ENDPOINT_URL_STS", &source.url());
+    goes_on_with_new_credentials(&read, &start, || {});
+    for request in source.asked() {
+        let form = request.text();
+        assert!(form.contains("Action=AssumeRole&") && form.contains("ExternalId=agreed"), "{form}");
+        assert!(request.header("authorization").is_some_and(|signed| signed.contains("Credential=BASE/")));
+    }
+}
+
 /// Whoever signed in (`aws sso login`) left a token; the portal gives credentials of the profile's role for it.
 #[test]
 fn a_profiles_single_sign_on_gives_credentials_as_long_as_its_token_lasts() {

@@ -2,39 +2,51 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// One on this machine. Whatever host is named, its tunnels lead to this machine; to ports that nobody listens at they do not.
 pub struct Tunnel {
     address: SocketAddr,
-    heads: Arc<Mutex<Vec<String>>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    heads: Mutex<Vec<String>>,
+    is_refusing: AtomicBool,
 }
 
 impl Tunnel {
     pub fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let heads = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&heads);
+        let shared = Arc::new(Shared::default());
+        let serving = Arc::clone(&shared);
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let kept = Arc::clone(&kept);
+                let shared = Arc::clone(&serving);
                 std::thread::spawn(move || {
                     // Whoever hangs up has had what they wanted.
-                    let _ = serve(client, &kept);
+                    let _ = serve(client, &shared);
                 });
             }
         });
-        Self { address, heads }
+        Self { address, shared }
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
+    /// From now on it wants other credentials (407), or does not any more.
+    pub fn refuses(&self, refuses: bool) {
+        self.shared.is_refusing.store(refuses, Ordering::Relaxed);
+    }
+
     /// What was asked for so far: heads of requests.
     pub fn heads(&self) -> Vec<String> {
-        self.heads.lock().unwrap().clone()
+        self.shared.heads.lock().unwrap().clone()
     }
 
     /// The hosts that tunnels were asked to.
@@ -45,7 +57,7 @@ impl Tunnel {
     }
 }
 
-fn serve(mut client: TcpStream, heads: &Mutex<Vec<String>>) -> io::Result<()> {
+fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
@@ -53,10 +65,13 @@ fn serve(mut client: TcpStream, heads: &Mutex<Vec<String>>) -> io::Result<()> {
         head.push(byte[0]);
     }
     let head = String::from_utf8_lossy(&head).into_owned();
-    heads.lock().unwrap().push(head.clone());
+    shared.heads.lock().unwrap().push(head.clone());
+    if shared.is_refusing.load(Ordering::Relaxed) {
+        return refuse(&mut client, "407 Proxy Authentication Required");
+    }
     let port = head.split(' ').nth(1).and_then(|target| target.rsplit(':').next()).and_then(|port| port.parse().ok());
     let Some(Ok(mut service)) = port.map(|port: u16| TcpStream::connect(("127.0.0.1", port))) else {
-        return client.write_all(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        return refuse(&mut client, "502 Bad Gateway");
     };
     client.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
     let (mut answers, mut back) = (service.try_clone()?, client.try_clone()?);
@@ -65,4 +80,8 @@ fn serve(mut client: TcpStream, heads: &Mutex<Vec<String>>) -> io::Result<()> {
         let _ = back.shutdown(std::net::Shutdown::Both);
     });
     io::copy(&mut client, &mut service).map(drop)
+}
+
+fn refuse(client: &mut TcpStream, status: &str) -> io::Result<()> {
+    client.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").as_bytes())
 }
