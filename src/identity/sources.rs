@@ -13,6 +13,7 @@ use aws_config::{BehaviorVersion, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_smithy_runtime_api::client::result::ConnectorError;
 
 use crate::identity::endpoint::EndpointError;
 use crate::identity::fault::{cause, chained};
@@ -33,7 +34,7 @@ impl Sources {
     }
 
     /// # Errors
-    /// `Refused` when no source is set up, or one is wrongly; `Unavailable` when one does not answer.
+    /// `Refused` when no source is set up, or one is wrongly; `Unavailable` when one, or an instance's metadata, does not answer.
     pub(super) async fn ask(&self) -> Result<Credentials, IdentityError> {
         let mut last = self.failed(INSTANCE, &CredentialsError::not_loaded("it is not asked"));
         for (name, source) in self.all() {
@@ -107,6 +108,8 @@ impl Sources {
                 );
                 IdentityError::Refused { identity, step, reason }
             }
+            // An instance whose metadata is away cannot be told from a machine that is no instance: it may come back.
+            _ if cause::<ConnectorError>(error).is_some() => IdentityError::Unavailable { identity, step, reason },
             CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_) => {
                 IdentityError::Refused { identity, step, reason }
             }

@@ -82,7 +82,8 @@ fn is_told_and_waited_out(source: &Source, from: fn(Start, &Source) -> Start) {
     read.bucket.put(&key(1), &object(&records([1])));
     read.world.comes_to("out", 2);
     let line = told(&daemon);
-    assert!(line.contains(": no_credentials: ") && !line.contains("clock"), "{line}");
+    assert!(line.contains(": no_credentials: ") && line.contains("failed for now: "), "{line}");
+    assert!(line.contains(source.name), "{line}");
     daemon.counts("auditferry_identity_failing", &["identity=\"default\""], 1.0);
     let asked = read.proxy.exchanges().len();
     // A request with further credentials may have been under way when the source went away.

@@ -25,6 +25,8 @@ const INSTANCE_ROLE: &str = "collector";
 
 /// A source of credentials on this machine.
 pub struct Source {
+    /// What the daemon calls it.
+    pub name: &'static str,
     receiver: Receiver,
     /// Whether a request is for credentials.
     asks: fn(&Request) -> bool,
@@ -53,12 +55,12 @@ impl Source {
                 _ => Answer::status(404),
             }
         };
-        Self::that(answer, |request| request.target.ends_with(INSTANCE_ROLE))
+        Self::that("the instance's metadata", answer, |request| request.target.ends_with(INSTANCE_ROLE))
     }
 
     /// The endpoint of a container (ECS, EKS Pod Identity).
     pub fn container() -> Self {
-        Self::that(|_, issued| Answer::says(200, &as_json(&next(issued))), |_| true)
+        Self::that("the container's endpoint", |_, issued| Answer::says(200, &as_json(&next(issued))), |_| true)
     }
 
     /// STS, which lets any role be assumed.
@@ -68,7 +70,7 @@ impl Source {
             let action = text.split('&').find_map(|pair| pair.strip_prefix("Action=")).unwrap_or_default();
             Answer::says(200, &as_xml(action, &next(issued)))
         };
-        Self::that(answer, |_| true)
+        Self::that("the web identity", answer, |_| true)
     }
 
     /// The portal of IAM Identity Center (SSO).
@@ -83,17 +85,17 @@ impl Source {
             });
             Answer::says(200, &json!({ "roleCredentials": credentials }).to_string())
         };
-        Self::that(answer, |_| true)
+        Self::that("the profile", answer, |_| true)
     }
 
-    fn that(answer: fn(&Request, &AtomicU32) -> Answer, asks: fn(&Request) -> bool) -> Self {
+    fn that(name: &'static str, answer: fn(&Request, &AtomicU32) -> Answer, asks: fn(&Request) -> bool) -> Self {
         let (issued, is_away) = (AtomicU32::new(0), Arc::new(AtomicBool::new(false)));
         let away = Arc::clone(&is_away);
         let receiver = Receiver::with_script(move |request| match away.load(Ordering::Relaxed) {
             true => Answer::HangUp,
             false => answer(request, &issued),
         });
-        Self { receiver, asks, is_away }
+        Self { name, receiver, asks, is_away }
     }
 
     /// Whether, from now on, every connection is closed without an answer.
