@@ -28,7 +28,7 @@ pub(super) fn announce(reporter: &Reporter, config: &Config, identities: &[Ident
     config.sink.iter().for_each(|(name, table)| log_sink(name, table));
 }
 
-/// The roles that will be assumed. Another line follows once there are credentials.
+/// Logs the roles that will be assumed. Another line follows once there are credentials.
 fn log_identity(identity: &str, table: &identity::Config) {
     let roles: Vec<&str> = table.assume_role.iter().map(|role| role.role_arn.as_str()).collect();
     let (begins_from, roles) = (table.profile.as_deref().unwrap_or("the default chain"), roles.join(" -> "));

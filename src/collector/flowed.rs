@@ -1,4 +1,4 @@
-//! Logs once a minute how many records moved from each feed to each sink; nothing for those between which none did.
+//! Logs once a minute how many records moved from each feed to each sink. Pairs without movement get no line.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tracing::info;
 use crate::collector::services::Services;
 use crate::telemetry::flow::Stream;
 
-/// Between two such lines.
+/// The time between two log lines.
 const EVERY: Duration = Duration::from_secs(60);
 
 /// The counts at the last look.
@@ -21,7 +21,7 @@ pub(super) struct Flowed {
 }
 
 impl Flowed {
-    /// For a process that starts now: all counts are 0.
+    /// The counts of a process that starts now: all are 0.
     pub(super) fn begin() -> Self {
         Self { at: Instant::now(), streams: BTreeMap::new(), objects: BTreeMap::new() }
     }

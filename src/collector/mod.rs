@@ -1,4 +1,4 @@
-//! Moves one change along the whole path. The only folder that spawns, sleeps, retries, reads the clock and logs.
+//! Moves one change along the whole path. The only folder that spawns tasks, sleeps, retries, reads the clock and logs.
 
 mod announce;
 
@@ -90,7 +90,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::summary::RunMetrics;
 use crate::telemetry::systemd;
 
-/// How long in-flight messages may take to be given back once the store's files are gone.
+/// How long giving back in-flight messages may take once the store's files are gone.
 const GONE_GRACE: Duration = Duration::from_secs(1);
 
 /// Effectively never.
@@ -101,15 +101,15 @@ const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 pub enum Mode {
     /// Runs until it is stopped.
     Daemon,
-    /// Takes what is there now, commits, and ends.
+    /// Delivers what there is now, and ends.
     Once,
 }
 
-/// Runs the collector until the stop, or with [`Mode::Once`] until everything there is has been delivered. `counts` follows
-/// what it does.
+/// Runs the collector until the stop, or with [`Mode::Once`] until everything that there is has been delivered.
+/// `counts` gives its caller the metrics.
 ///
 /// # Errors
-/// What could not be opened at the start, or what failed so that nothing can be promised any more.
+/// A part could not be opened at the start, or failed later so that no promise can be kept any more.
 pub(crate) async fn run(config: Config, mode: Mode, shutdown: Shutdown, counts: &RunMetrics) -> Result<(), Error> {
     let world = build::world(&config).await?;
     let metrics = Arc::new(Metrics::new(world.clock.now_ms()));
@@ -117,7 +117,7 @@ pub(crate) async fn run(config: Config, mode: Mode, shutdown: Shutdown, counts: 
     run_counted(world, config, mode, shutdown, metrics).await
 }
 
-/// As [`run`], in a world that is there already.
+/// Like [`run`], in a given world.
 ///
 /// # Errors
 /// As [`run`].
@@ -141,7 +141,7 @@ async fn run_counted<Q: Queue>(
     reporter.worked(&Part::store(), Activity::Commit);
     freshness::restore(&*store.upkeep, &config, &metrics).await?;
     let feeds = Arc::new(build::feeds(&config, places)?);
-    // All parts stop when the process is asked to, or when one of them fails.
+    // All parts stop when the process is asked to stop, or when one of them fails.
     let (stop, halt) = shutdown::channel();
     let mut tasks: JoinSet<Result<(), Error>> = JoinSet::new();
     let once = mode == Mode::Once;
@@ -180,7 +180,7 @@ async fn run_counted<Q: Queue>(
     start::watchdog(health, began, &mut background);
     if !once {
         start::upkeep(&services, identities, queues, &mut background);
-        // Without a service manager there is nobody to tell.
+        // The error is ignored: there may be no service manager.
         let _ = systemd::ready();
     }
     info!(feeds = config.feed.len(), sinks = config.sink.len(), version = env!("CARGO_PKG_VERSION"), "collecting");
@@ -188,15 +188,15 @@ async fn run_counted<Q: Queue>(
     let Basis { store, reporter, halt, .. } = basis;
     let supervised = Supervised { store: store.clone(), dispatcher, requested, sources, tasks, background };
     let ended = supervised.run(stop, halt, shutdown, config.limits.shutdown_grace, once).await;
-    // A store that is not tidy is read as well at the next start.
+    // The next start can read an untidy store too.
     let _ = store.upkeep.tidy().await;
     reporter.end();
     let Err(error) = ended else { return Ok(()) };
-    // Where the store is gone, that is the cause of every other failure.
+    // If the store is gone, that is the cause of every other failure.
     Err(store.upkeep.in_place().await.map_or_else(Error::Store, |()| error))
 }
 
-/// Everything that runs.
+/// All running tasks.
 struct Supervised {
     store: Store,
     dispatcher: Dispatcher,
@@ -207,7 +207,7 @@ struct Supervised {
 }
 
 impl Supervised {
-    /// Waits for the end: everything done, the stop, or a failure.
+    /// Runs until everything is done, the stop, or a failure.
     async fn run(
         mut self,
         stop: Stop,
@@ -229,7 +229,7 @@ impl Supervised {
                 biased;
                 () = shutdown.requested(), if !stopping => None,
                 Some(end) = self.sources.join_next() => match flatten(end) {
-                    // One place that cannot be scanned whole does not keep what was found from being delivered.
+                    // A place that could not be scanned completely does not keep what was found from being delivered.
                     Err(error @ Error::Place(_)) if once => {
                         failure.get_or_insert(error);
                         None
@@ -244,7 +244,7 @@ impl Supervised {
                     break;
                 }
                 () = &mut last_call => {
-                    // In-flight messages are given back as they are dropped.
+                    // Dropping in-flight messages gives them back.
                     dispatcher.abort_all();
                     self.sources.abort_all();
                     last_call.as_mut().reset(Instant::now() + NEVER);
@@ -255,14 +255,14 @@ impl Supervised {
                 failure.get_or_insert(error);
                 true
             });
-            // Without the dispatcher nothing is left to do; with `--once` that is the regular end.
+            // Without the dispatcher nothing is left to do. With `--once` that is the regular end.
             if !stopping && (failed || dispatcher.is_empty() || shutdown.is_requested()) {
                 stopping = true;
                 info!(grace_secs = grace.as_secs(), "stopping");
-                // Without a service manager there is nobody to tell.
+                // The error is ignored: there may be no service manager.
                 let _ = systemd::stopping();
                 stop.request();
-                // Background tasks keep sink workers alive, which end with their last handle.
+                // Sink workers end with their last handle, and background tasks hold handles.
                 self.background.abort_all();
                 // Without the store no in-flight message can be settled: all are given back at once.
                 let (last, end) = match self.store.upkeep.in_place().await {
@@ -277,7 +277,7 @@ impl Supervised {
     }
 }
 
-/// Why the dispatcher ended, if that is a failure.
+/// The error of a dispatcher that ended with a failure.
 fn failure_of(end: Result<Result<Ended, StoreError>, tokio::task::JoinError>, once: bool) -> Option<Error> {
     match end {
         Ok(Ok(Ended::Done)) => None,

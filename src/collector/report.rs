@@ -1,4 +1,4 @@
-//! What the collector reports while it runs: log messages that may repeat, rate-limited, and the health of its parts.
+//! Reports of the running collector: rate-limited log messages that may repeat, and the health of its parts.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,17 +14,19 @@ use crate::telemetry::health::{Activity, Failure, Health, Part, PartKind, Patien
 use crate::telemetry::limiter::{Admission, HeldBack, Limiter};
 use crate::telemetry::metrics::Metrics;
 
-/// One object may be unreadable by itself. A feed stands still when its reads fail and none succeeds between them.
+/// When failed reads count against a feed: one object may be unreadable by itself, so the reads must fail repeatedly
+/// with no success between them.
 const READS: Patience = Patience { failures: 3, span_ms: 1_000 };
 
-/// A service refuses a request now and then. A failure that needs a person is reported at once.
+/// When failed requests count against a queue: a service refuses a request now and then. A failure that needs an
+/// operator counts at once.
 const REQUESTS: Patience = Patience { failures: 2, span_ms: 0 };
 
-/// An object that changes while it is read is usual, unless it goes on and on.
+/// How often an object may change while it is read before that is logged.
 const CHANGES_MAX: u32 = 3;
 
-/// Logs a message that may repeat: the first for its subject at once, then one a minute, with how many were held back.
-/// What is held back is logged at DEBUG.
+/// Logs a message that may repeat: the first for its subject at once, then one a minute with the count of those held
+/// back. Held back messages are logged at DEBUG.
 ///
 /// `limited!(reporter, WARN, subject, "message", field, %other)`
 macro_rules! limited {
@@ -40,7 +42,7 @@ macro_rules! limited {
 
 pub(super) use limited;
 
-/// Shared by everything that runs. Cheap to clone.
+/// Shared by all tasks. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Reporter(Arc<Shared>);
 
@@ -69,28 +71,28 @@ impl Reporter {
         self.0.limiter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a message is logged; for `limited!`.
+    /// Whether a message is logged now. For `limited!`.
     pub(super) fn admit(&self, message: &'static str, subject: &str) -> Admission {
         self.limiter().admit(message, subject, self.uptime_ms())
     }
 
-    /// Makes a part known: health and metrics show it from here on.
+    /// Announces a part: health and metrics show it from here on.
     pub(super) fn announce(&self, part: Part) {
         self.0.health.announce(part);
     }
 
-    /// The part has succeeded at this.
+    /// Notes that the part has succeeded at this activity.
     pub(super) fn worked(&self, part: &Part, activity: Activity) {
         let stood_still_ms = self.0.health.worked(part, activity, self.uptime_ms());
         self.again(part, activity, stood_still_ms);
     }
 
-    /// The part has failed at this. The caller logs the failure.
+    /// Notes that the part has failed at this activity. The caller logs the failure.
     pub(super) fn failed(&self, part: &Part, activity: Activity, failure: Failure, patience: Patience) {
         self.0.health.failed(part, activity, failure, patience, self.uptime_ms());
     }
 
-    /// The part does not fail at this any more.
+    /// Notes that the part does not fail at this activity any more.
     pub(super) fn recovered(&self, part: &Part, activity: Activity) {
         let stood_still_ms = self.0.health.recovered(part, activity, self.uptime_ms());
         self.again(part, activity, stood_still_ms);
@@ -105,7 +107,7 @@ impl Reporter {
         }
     }
 
-    /// The checkpoint store's disk is full. The caller retries later.
+    /// Reports that the checkpoint store's disk is full. The caller retries later.
     pub(super) fn store_is_full(&self) {
         limited!(
             self,
@@ -118,12 +120,12 @@ impl Reporter {
         self.failed(&Part::store(), Activity::Commit, failure, Patience::NONE);
     }
 
-    /// A write to the checkpoint store succeeded.
+    /// Notes that a write to the checkpoint store succeeded.
     pub(super) fn stored(&self) {
         self.worked(&Part::store(), Activity::Commit);
     }
 
-    /// A request to the queue failed.
+    /// Notes that a request to the queue failed.
     pub(super) fn queue_failed(&self, queue: &str, activity: Activity, error: &QueueError) {
         let patience = match error {
             QueueError::Unavailable { .. } => REQUESTS,
@@ -137,12 +139,12 @@ impl Reporter {
         self.worked(&Part::new(PartKind::Queue, queue), activity);
     }
 
-    /// An object of the feed was read to its end, or found unchanged.
+    /// Notes that an object of the feed was read to its end, or found unchanged.
     pub(super) fn read(&self, feed: &str) {
         self.worked(&Part::new(PartKind::Feed, feed), Activity::Read);
     }
 
-    /// An object of the feed could not be read: counts it, and updates the feed's health.
+    /// Notes that an object of the feed could not be read: counts it, and updates the feed's health.
     pub(super) fn read_failed(&self, feed: &str, kind: FaultKind, error: &dyn std::error::Error) {
         self.0.metrics.reads_failed.add([feed, kind.word()], 1);
         let part = Part::new(PartKind::Feed, feed);
@@ -150,7 +152,7 @@ impl Reporter {
             let failure = Failure { kind: kind.word(), reason: error.to_string() };
             self.failed(&part, Activity::Read, failure, READS);
         } else {
-            // The place itself answers.
+            // The fault lies with the object: its place answers.
             self.worked(&part, Activity::Read);
         }
     }
@@ -164,7 +166,7 @@ impl Reporter {
         error: &dyn std::error::Error,
         attempts: u32,
     ) {
-        // An object that is not there (yet) is reported once that is certain.
+        // An object that is not found is reported once it is certain to be gone.
         let ordinary = kind == FaultKind::NotFound || (kind == FaultKind::Changed && attempts < CHANGES_MAX);
         if ordinary {
             return;
@@ -174,7 +176,7 @@ impl Reporter {
         limited!(self, WARN, &subject, "a read failed and is tried again", feed, %object, kind, %error, hint, attempts);
     }
 
-    /// Logs how many messages were held back, where none came since.
+    /// Logs how many messages were held back, for those that have not come again since.
     pub(super) fn look(&self) {
         let quiet = self.limiter().quiet(self.uptime_ms());
         quiet.iter().for_each(log_held_back);

@@ -47,13 +47,13 @@ use crate::telemetry::health::Health;
 use crate::telemetry::status::Now;
 use crate::telemetry::systemd;
 
-/// How long the admin server rests after a failure, out of descriptors for example.
+/// How long the admin server waits after a failure, such as a lack of file descriptors.
 const ADMIN_PAUSE: Duration = Duration::from_secs(1);
 
-/// The tasks that request reads of the dispatcher; when all have ended, `--once` is over.
+/// The tasks that request reads of the dispatcher. When all have ended, `--once` is over.
 pub(super) type Sources = JoinSet<Result<(), Error>>;
 
-/// What each part is started with.
+/// What every part is started with.
 pub(super) struct Basis {
     pub store: Store,
     pub scratch: Arc<dyn Scratch>,
@@ -62,16 +62,17 @@ pub(super) struct Basis {
     pub compute: Compute,
     pub budget: Budget,
     pub reporter: Reporter,
-    /// Seen by every part.
+    /// The internal stop, for every part.
     pub halt: Shutdown,
-    /// Seen by every sink worker.
+    /// Requests to reopen files, for every sink worker.
     pub reopening: Reopening,
-    /// Do what is to be done now, and end.
+    /// Do the work that there is now, and end.
     pub once: bool,
 }
 
-/// What makes a sink's bytes: the same name makes the same bytes of the same record. Besides the program, the sink's encoding
-/// and its filter, that is how much of a record is told, and what each of its feeds says of how records are read and told apart; no secret is in it.
+/// The name of what makes a sink's bytes: under the same name, the same record gives the same bytes. It covers the
+/// program's version, the sink's encoding and filter, the record budget, and the settings of each of its feeds for
+/// reading and identifying records. It contains no secret.
 fn encoder_name(config: &Config, sink: &str, table: &sink::Config) -> String {
     let mut said_by = blake3::Hasher::new();
     let budget = config.limits.budget();
@@ -86,8 +87,8 @@ fn encoder_name(config: &Config, sink: &str, table: &sink::Config) -> String {
     format!("{}/{}/{}", env!("CARGO_PKG_VERSION"), table.encoding.name.name(), &hash[..16])
 }
 
-/// When a sink's batches are cut: as its table says, else as `[limits]`, within its share of memory.
-/// With `--once` nothing gathers: the next batch would be the next start's.
+/// When a sink's batches are cut: as its table says, else as `[limits]`, within its share of memory. With `--once` no
+/// sink gathers, since the next batch would only come with the next start.
 fn batch_limits(limits: &Limits, table: &sink::Config, share: Share, once: bool) -> batch::Limits {
     let sink::BatchConfig { events, age, .. } = table.batch;
     let gathers_for = table.kind.gathers_for().filter(|_| !once);
@@ -119,7 +120,7 @@ pub(super) async fn workers(
     Ok(handles.into_iter().collect())
 }
 
-/// What one sink's workers are made of.
+/// What one sink's workers are made from.
 struct SinkParts<'a> {
     name: Arc<str>,
     id: SinkId,
@@ -129,7 +130,7 @@ struct SinkParts<'a> {
     lanes: Vec<Box<dyn Sink>>,
 }
 
-/// A sink's workers, one for each lane, and the handle of them all.
+/// Starts a sink's workers, one for each lane, and returns their common handle.
 async fn sink_workers(
     config: &Config,
     feeds: &Arc<Feeds>,
@@ -215,7 +216,7 @@ pub(super) fn scanners(
     }
 }
 
-/// The task that takes up requeue requests.
+/// Starts the task that takes up requeue requests.
 pub(super) fn requeues(
     config: &Config,
     services: &Services,
@@ -238,7 +239,7 @@ pub(super) fn requeues(
     sources.spawn(async move { Ok(requeues.run(halt).await?) });
 }
 
-/// The task that takes up objects that no feed took before.
+/// Starts the task that takes up objects that matched no feed before.
 pub(super) fn rerouting(services: &Services, read_requests: &ReadRequests, basis: &Basis, sources: &mut Sources) {
     let rerouting = Rerouting {
         feeds: Arc::clone(&services.feeds),
@@ -342,7 +343,7 @@ pub(super) fn upkeep<Q: Queue>(
     background.spawn(async move { Ok(upkeep.await?) });
 }
 
-/// Tells the service manager that the daemon is alive, where it watches us.
+/// Starts the watchdog messages, if the service manager asks for them.
 pub(super) fn watchdog(health: Arc<Health>, began: Instant, background: &mut JoinSet<Result<(), Error>>) {
     if let Some(every) = systemd::watchdog_every() {
         background.spawn(async move {
@@ -352,8 +353,8 @@ pub(super) fn watchdog(health: Arc<Health>, began: Instant, background: &mut Joi
     }
 }
 
-/// Serves metrics, health and status. The address is told in the log, since port 0 takes any free one. A socket's file is
-/// removed when what is returned is dropped.
+/// Serves metrics, health and status. The address is logged, since port 0 takes any free port. The file of a Unix
+/// socket is removed when the returned value is dropped.
 pub(super) async fn admin(
     config: &Config,
     services: &Services,

@@ -1,4 +1,5 @@
-//! Periodic work: forgetting, gauges, reports of sinks that do not answer, the service manager's watchdog.
+//! Periodic work: forgets old checkpoints, sets gauges, reports sinks that do not answer, and feeds the service
+//! manager's watchdog.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::telemetry::{status, systemd};
 /// How often the gauges are set.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// How often old checkpoints are looked for.
+/// How often old checkpoints are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(3600);
 
 /// How often the state directory is checked. Every commit checks it too.
@@ -33,22 +34,22 @@ const DAY_MS: i64 = 86_400_000;
 /// How often sinks and held-back messages are reported.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
-/// A sink that has a batch for so long without an answer stands still.
+/// A sink that has not answered for a batch for this long is reported.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
-/// Looks after the store, the identities and the queues until the process ends.
+/// Checks the store, the identities and the queues until the process ends.
 pub(super) async fn run<Q: Queue>(
     services: Arc<Services>,
     identities: Vec<Identity>,
     queues: Vec<Watched<Q>>,
 ) -> Result<(), StoreError> {
     let mut forget_at = Instant::now();
-    // Identities whose first credentials were logged.
+    // The names of identities whose first credentials were logged.
     let mut logged = BTreeSet::new();
     loop {
         if Instant::now() >= forget_at {
             match forget(&services).await {
-                // The next round tries again.
+                // The next round tries to forget again.
                 Err(StoreError::Full) => services.reporter.store_is_full(),
                 forgot => {
                     forgot?;
@@ -66,7 +67,7 @@ pub(super) async fn run<Q: Queue>(
     }
 }
 
-/// Checks that the store is still in its place, until it is not.
+/// Checks that the store's files are still in their place. Returns only with an error.
 pub(super) async fn guard(store: Arc<dyn Upkeep>) -> Result<(), StoreError> {
     loop {
         store.in_place().await?;
@@ -74,7 +75,7 @@ pub(super) async fn guard(store: Arc<dyn Upkeep>) -> Result<(), StoreError> {
     }
 }
 
-/// Forgets what has not changed for the configured time.
+/// Forgets the checkpoints of objects that have not changed for the configured time.
 async fn forget(services: &Services) -> Result<(), StoreError> {
     let before_ms = services.clock.now_ms() - i64::from(services.limits.forget_after_days) * DAY_MS;
     let (mut all_objects, mut all_gap_records) = (0, 0);
@@ -118,7 +119,7 @@ async fn look_at_store(services: &Services) -> Result<(), StoreError> {
 }
 
 async fn look_at_identities(services: &Services, identities: &[Identity], logged: &mut BTreeSet<String>) {
-    // One identity may be there for several regions.
+    // One identity may be used in several regions.
     let mut failures: BTreeMap<&str, Option<IdentityError>> = BTreeMap::new();
     for identity in identities {
         let failure = identity.verify().await.err();
@@ -156,19 +157,19 @@ async fn look_at_identities(services: &Services, identities: &[Identity], logged
     }
 }
 
-/// Tells the service manager that the daemon is alive, as long as it is.
+/// Tells the service manager that the daemon is alive, as long as health says so.
 pub(super) async fn watchdog(health: Arc<Health>, began: Instant, every: Duration) {
     loop {
         tokio::time::sleep(every).await;
         if health.live(clock::since_ms(began)) {
-            // Without a service manager nobody listens.
+            // The error is ignored: there may be no service manager.
             let _ = systemd::watchdog();
         }
     }
 }
 
-/// Reports until it is dropped: how many messages were held back, what flowed, sinks that do not answer, and the service manager's
-/// status line.
+/// Reports until dropped: log messages that were held back, what flowed, sinks that do not answer, and the service
+/// manager's status line.
 pub(super) async fn report(services: Arc<Services>) {
     let (mut shown, mut flowed) = (String::new(), Flowed::begin());
     loop {
@@ -177,7 +178,7 @@ pub(super) async fn report(services: Arc<Services>) {
         look_at_sinks(&services.reporter, &services);
         let summary = status::summary(&services.health);
         if shown != summary {
-            // Without a service manager nobody listens.
+            // The error is ignored: there may be no service manager.
             let _ = systemd::status(&summary);
             shown = summary;
         }

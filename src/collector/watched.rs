@@ -9,7 +9,7 @@ use crate::collector::intake::in_flight::InFlightMessages;
 use crate::collector::services::Services;
 use crate::notification::queue::{Attributes, Queue, QueueError, Redrive};
 
-/// SQS's default retention, 4 days: an outage over a long weekend may last as long.
+/// The shortest retention without a WARN: 4 days, SQS's default, since an outage over a long weekend may last as long.
 const RETENTION_SECS_MIN: u32 = 4 * 86_400;
 
 /// A queue and its in-flight messages.

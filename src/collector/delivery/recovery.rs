@@ -1,4 +1,4 @@
-//! Rebuilds after a crash the batches that were sealed and not committed, from their objects.
+//! Rebuilds, after a crash, the batches that were sealed and not committed, from their objects.
 
 use std::sync::Arc;
 
@@ -25,16 +25,16 @@ use crate::reading::{self, LackedEvents, Offer, Scratch};
 use crate::telemetry::flow::{Flow, RecordsUnderWay};
 use crate::telemetry::health::{Activity, Failure, Part as HealthPart, PartKind, Patience};
 
-/// How often an object is read before its part counts as lost.
+/// How many reads must find no object before its part counts as lost.
 const NOT_FOUND_MAX: u32 = 3;
 
-/// A batch that was sealed and not committed, and how to rebuild it where the sink does not have it.
+/// A batch that was sealed and not committed, and what it takes to rebuild it if the sink does not have it.
 pub(in crate::collector) struct Unfinished {
     pub(in crate::collector::delivery) sealed: Sealed,
     pub(in crate::collector::delivery) batch: Rebuild,
 }
 
-/// The records of one part of such a batch, on their way again.
+/// The records of one part of an unfinished batch, counted as under way.
 #[derive(Debug)]
 pub(in crate::collector) struct UnfinishedRecords {
     records: RecordsUnderWay,
@@ -43,26 +43,27 @@ pub(in crate::collector) struct UnfinishedRecords {
 }
 
 impl UnfinishedRecords {
-    /// The sink has passed them. `refused` counts those of an advance of which it never takes an event.
+    /// Counts the records as passed by the sink. `refused` returns how many records of an advance have an event that
+    /// the sink never takes.
     pub(in crate::collector) fn passed(self, refused: impl Fn(&Advance) -> u64) {
         let refused = refused(&self.advance);
         self.records.passed(&self.tally, refused);
     }
 
-    /// The sink has none of them.
+    /// Counts the records as lost: the sink has none of them.
     pub(in crate::collector) fn lost(self) {
         self.records.passed(&Tally::lost(&self.advance), 0);
     }
 }
 
-/// What is needed to rebuild a sealed batch.
+/// Rebuilds one sealed batch.
 pub(in crate::collector) struct Rebuild {
     sealed: Sealed,
-    /// What makes the sink's bytes now.
+    /// The name of the encoder that makes the sink's bytes now.
     encoder: Arc<str>,
     sink: SinkId,
     sink_name: Arc<str>,
-    /// The sink, as health knows it: it stands still until the batch is made.
+    /// The sink as a part in health reports. It is not ready until the batch is rebuilt.
     health: HealthPart,
     feeds: Arc<Feeds>,
     store: Store,
@@ -75,7 +76,7 @@ pub(in crate::collector) struct Rebuild {
     shutdown: Shutdown,
 }
 
-/// The batches that a sink has to complete before anything else, in the order of their seals.
+/// The batches that a lane must complete first, in the order of their seals.
 #[expect(clippy::too_many_arguments, reason = "what a batch is made again with")]
 pub(in crate::collector) async fn look_up(
     store: &Store,
@@ -113,10 +114,10 @@ pub(in crate::collector) async fn look_up(
     Ok(store.positions.sealed(lane).await?.into_iter().map(unfinished).collect())
 }
 
-/// A part as it was rebuilt.
+/// A rebuilt part.
 type Made = (Arc<Provenance>, Vec<Piece>);
 
-/// As it was when the part was sealed.
+/// The provenance of the part as of its seal.
 fn provenance(feed: &Feed, sealed: &SealedPart) -> Provenance {
     let version = Version {
         etag: sealed.etag.clone(),
@@ -128,22 +129,22 @@ fn provenance(feed: &Feed, sealed: &SealedPart) -> Provenance {
     Provenance { feed: Arc::clone(&feed.name), family: feed.family.name, object, version }
 }
 
-/// What became of a batch that was to be rebuilt.
+/// The outcome of a rebuild.
 pub(in crate::collector) enum Rebuilt {
     Same(Batch),
-    /// It cannot be rebuilt, for this reason.
+    /// The batch cannot be rebuilt, for this reason.
     Lost(&'static str),
     /// The stop came first.
     Stopped,
 }
 
 impl Rebuild {
-    /// The objects whose records the batch has.
+    /// The objects whose records are in the batch.
     pub(in crate::collector) fn objects(&self) -> impl Iterator<Item = &ObjectId> {
         self.sealed.manifest().parts.iter().map(|part| &part.advance.object)
     }
 
-    /// Its records, which are on their way from here on: those of each object that belongs to a feed now.
+    /// The batch's records, counted as under way from here on. Objects that belong to no feed now are left out.
     pub(in crate::collector) fn records(&self, flow: &Flow) -> Vec<UnfinishedRecords> {
         let of_part = |SealedPart { advance, .. }: &SealedPart| {
             let (feed, tally) = (&self.feeds[self.feeds.position(&advance.object)?], Tally::untold(advance));
@@ -153,8 +154,8 @@ impl Rebuild {
         self.sealed.manifest().parts.iter().filter_map(of_part).collect()
     }
 
-    /// Tells of records that the sink has already which of them are in quarantine. Which of them its filter left out is not
-    /// known without a reading.
+    /// Notes how many of the records are in quarantine, in a batch that the sink has already. How many the sink's
+    /// filter left out is not known without a reading.
     ///
     /// # Errors
     /// The store failed.
@@ -168,7 +169,7 @@ impl Rebuild {
         Ok(())
     }
 
-    /// The batch as it was sealed, byte for byte. Tells what becomes of its `records`.
+    /// Rebuilds the batch as it was sealed, byte for byte, and updates the tallies of `records`.
     ///
     /// # Errors
     /// The store failed.
@@ -193,7 +194,7 @@ impl Rebuild {
         Ok(Rebuilt::Same(Batch::new(manifest, made)))
     }
 
-    /// One part, or `Some(None)` when its source is gone; `None` when the stop came first.
+    /// Rebuilds one part. `Some(None)` if its object or feed is gone, `None` if the stop came first.
     async fn part(&self, sealed: &SealedPart) -> Result<Option<Option<Made>>, StoreError> {
         let object = &sealed.advance.object;
         let Some(feed) = self.feeds.position(object).map(|at| &self.feeds[at]) else {
@@ -269,7 +270,7 @@ impl Rebuild {
         self.rebuild(feed, sealed, encoder, snapshot).await
     }
 
-    /// The part's events, of as many of its records as the object still has.
+    /// The part's events, from those of its records that the object still has.
     async fn rebuild(
         &self,
         feed: &Arc<Feed>,
@@ -280,7 +281,8 @@ impl Rebuild {
         let advance = sealed.advance.clone();
         let object = &sealed.advance.object;
         let mut position = self.store.positions.position(object, std::slice::from_ref(&self.sink_name)).await?;
-        // What was in quarantine then, and not asked for, is so still, or is lacked since it was asked for.
+        // Records that were in quarantine and not requeued at the seal are still in quarantine, or were requeued since
+        // and are in the sink's gap.
         let mut skipped = match (&advance.form, position.sinks.pop()) {
             (Form::Onward { .. }, Some(stands)) => stands.gap,
             _ => Places::default(),
@@ -334,7 +336,7 @@ enum RebuildError {
     Read(#[from] ReadError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The object's content cannot be read any more.
+    /// The object's content cannot be read or decoded any more.
     #[error("{0}")]
     Damaged(String),
 }

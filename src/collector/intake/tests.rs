@@ -1,4 +1,4 @@
-//! Messages under paused time, from a queue that answers as it is told and keeps what it was asked.
+//! Intake under paused time, with a fake queue that answers as it is set to and records its requests.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -25,7 +25,7 @@ use crate::identity::fault::FaultKind;
 use crate::notification::queue::{Attributes, Message, Outcome, Queue, QueueError, ReceiptHandle, Redrive};
 use crate::telemetry::metrics::Metrics;
 
-/// What a queue was asked, and when.
+/// A request that the queue got.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Asked {
     Receive,
@@ -40,7 +40,7 @@ struct State {
     began: Instant,
     asked: Vec<(u64, Asked)>,
     messages: VecDeque<Message>,
-    /// Deletes fail so often.
+    /// How many more deletes fail.
     failures: u32,
 }
 
@@ -56,7 +56,7 @@ impl ToldQueue {
         state.asked.push((at_secs, asked));
     }
 
-    /// What it was asked so far, each with the second since the beginning.
+    /// The requests so far, each with the second since the beginning.
     fn asked(&self) -> Vec<(u64, Asked)> {
         self.0.lock().unwrap().asked.clone()
     }
@@ -129,7 +129,7 @@ fn reporter() -> Reporter {
     Reporter::new(&Arc::default(), &Arc::new(Metrics::new(0)), Instant::now())
 }
 
-/// What ends the messages of a queue, and the ways to it.
+/// A running `Acknowledge`, and the senders that it listens to.
 struct Ending {
     ended: mpsc::UnboundedSender<Ended>,
     polling: mpsc::Sender<Polling>,
@@ -145,7 +145,7 @@ fn ending(queue: &ToldQueue) -> Ending {
     Ending { ended, polling, stop, run: tokio::spawn(acknowledge.run(ends, polls)) }
 }
 
-/// Lets everything run that need not wait.
+/// Lets every task run until it waits.
 async fn settle() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
@@ -224,7 +224,7 @@ fn in_flight(name: &str, messages: &InFlightMessages) -> Arc<InFlight> {
     in_flight
 }
 
-/// The seconds at which the message was kept invisible.
+/// The seconds at which the message's visibility was extended.
 fn kept(queue: &ToldQueue, name: &str) -> Vec<u64> {
     let asked = queue.asked().into_iter();
     asked
@@ -255,7 +255,7 @@ async fn a_message_is_kept_invisible_while_its_work_moves_and_never_for_twelve_h
     drop((stalls, ack));
 }
 
-/// What receives from a queue, and where its messages end.
+/// A running receiver, and where the ends of its messages arrive.
 struct Receiving {
     ends: mpsc::UnboundedReceiver<Ended>,
     stop: Stop,
@@ -301,8 +301,8 @@ async fn a_queue_is_asked_at_once_while_it_has_more_and_every_few_seconds_when_i
     let queue = ToldQueue::new(std::iter::repeat_n(message("a", 1), 25));
     let mut receiving = receiving(&queue, 10);
     settle().await;
-    // Nothing is left to do for a test event. Its slot is free again once its end is dealt with, and the next poll takes
-    // the next ten.
+    // A test event is settled at once. Its slot is free again once its end is handled, and the next poll takes the next
+    // ten.
     assert_eq!((receiving.ends.len(), queue.receives()), (10, 1), "no more are held than may be");
     let mut settled = 0;
     while let Ok(Ended::Settled(..)) = receiving.ends.try_recv() {

@@ -1,4 +1,5 @@
-//! What is in quarantine with its bytes, whatever its object holds now: records are decoded once more, events sent as they are.
+//! Retries from quarantine, whatever the object holds now: kept records are decoded again, kept events are sent as they
+//! were encoded.
 
 use std::io::Read as _;
 use std::sync::Arc;
@@ -16,30 +17,30 @@ use crate::reading::Contexts as _;
 use crate::records::Record;
 use crate::users::LookedUp;
 
-/// A body is refused when it inflates to more: no line may be configured to be longer.
+/// A body that inflates to more bytes is refused: no configuration allows a longer line.
 const BODY_BYTES_MAX: usize = 1 << 30;
 
-/// Why a record stays whose decoder panics.
+/// The reason for a record whose decoder panics.
 const DECODER_FAILED: &str = "the decoder failed over it";
 
-/// What was kept compressed.
+/// Inflates a kept body.
 ///
 /// # Errors
-/// It is damaged, or longer than `most` bytes.
+/// The body is damaged, or longer than `most` bytes.
 pub(in crate::collector) fn inflated(body_zstd: &[u8], most: usize) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     zstd::Decoder::new(body_zstd)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > most { Err(std::io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
 }
 
-/// What a record gave.
+/// A record decoded again.
 pub(in crate::collector) struct Decoded {
-    /// Its events, once for each encoder.
+    /// Its events, as one piece for each encoder.
     pub(in crate::collector) pieces: Vec<Piece>,
     pub(super) looked_up: LookedUp,
 }
 
-/// Decodes a record once more. Its events have the identity that they would have had.
+/// Decodes a kept record again. Its events get the ids that they would have had at first.
 pub(in crate::collector) async fn decode(
     compute: Compute,
     feed: &Arc<Feed>,
@@ -64,7 +65,7 @@ fn decoded(feed: &Feed, object: &ObjectId, record: &KeptRecord, encoders: &[Enco
     Ok(Decoded { pieces, looked_up: context.looked_up() })
 }
 
-/// Events as they were encoded at first. Nothing where there are none, or where they are damaged.
+/// The kept events as they were encoded at first. `None` if there are no events, or a body is damaged.
 pub(in crate::collector) fn piece(events: &[KeptEvent]) -> Option<Piece> {
     let mut encoded = Encoded { records: 1, ..Encoded::default() };
     for KeptEvent { head, body_zstd, .. } in events {
@@ -76,7 +77,7 @@ pub(in crate::collector) fn piece(events: &[KeptEvent]) -> Option<Piece> {
     (!events.is_empty()).then(|| encoded.into())
 }
 
-/// The part that fills the place of these events' record in the gap of the sink that refused them.
+/// The part that fills their record's place in the gap of the sink that refused these events.
 pub(super) fn part_of_events(feed: &Feed, object: &ObjectId, events: &[KeptEvent]) -> Option<Part> {
     let (first, piece) = (events.first()?, piece(events)?);
     Some(part(feed, object, first.head.place, first.etag.clone(), first.last_modified_ms, piece))

@@ -1,4 +1,4 @@
-//! The end of a job: settles what it finished, and decides about the rest.
+//! The end of a job: settles the messages that it finished, and decides what follows for the object.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,19 +19,19 @@ use crate::config::OweAfter;
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
 
-/// The shortest and the longest wait before a write is retried for which the checkpoint store's disk had no space.
+/// The shortest and the longest wait before a write is retried that failed because the store's disk is full.
 const SPACE_WAIT_MIN: Duration = Duration::from_secs(1);
 pub(super) const SPACE_WAIT_MAX: Duration = Duration::from_secs(10);
 
 impl Dispatcher {
-    /// A job ended: settles what it finished, and decides about the rest.
+    /// Handles the end of a job.
     pub(super) async fn end(
         &mut self,
         end: Result<(ObjectId, Result<JobEnd, JobError>), tokio::task::JoinError>,
     ) -> Result<(), StoreError> {
         let (object, result) = match end {
             Ok(end) => end,
-            // A panic outside a worker thread is a bug; going on could lose what the job had.
+            // A panic outside a worker thread is a bug. Going on could lose the messages that the job had.
             Err(panic) => return Err(StoreError::Failed(format!("a job ended in a panic: {panic}"))),
         };
         let Some(Running { pending, sinks, origin, rate, .. }) = self.running.remove(&object) else { return Ok(()) };
@@ -65,8 +65,8 @@ impl Dispatcher {
             self.backlogs[sink].rest(object, TICK);
         }
         if !end.finished && sinks.iter().any(|sink| !end.deferred.contains(sink)) {
-            // Stopped midway: the ack handles are dropped, and the messages come again. What the store says of a sink that
-            // was not deferred is about the version before.
+            // Stopped midway: the ack handles are dropped, and the messages are received again. For a sink that was not
+            // deferred, the store's position is still that of the version before.
             self.unread_ended(pending.feed, origin, Outcome::Delayed);
             return Ok(());
         }
@@ -90,20 +90,21 @@ impl Dispatcher {
         if end.is_young && !self.once {
             self.again(object, PendingChange::new(feed), YOUNG);
         } else if is_news_to_others && sinks.len() < self.services.feeds[feed].sinks.len() {
-            // Its message may have gone before the store was put back from a copy: no other may come.
+            // If the store was restored from a backup, the message of this version may have been deleted already: read
+            // it for the other sinks without waiting for one.
             self.again(object, PendingChange::new(feed), TICK);
         }
         Ok(())
     }
 
-    /// Tells the feed's backlog how its job ended, if it was one of its jobs.
+    /// Notes the outcome in the feed's backlog, if the job was started from there.
     fn unread_ended(&mut self, feed: FeedId, origin: &Origin, outcome: Outcome) {
         if let Origin::FeedBacklog(kind) = origin {
             self.unread.ended(feed, kind, outcome);
         }
     }
 
-    /// Keeps an object's messages until every sink has had it or has it in its backlog in the store.
+    /// Keeps an object's messages until every sink has had it or has it in its stored backlog.
     pub(super) fn await_ack(&mut self, object: &ObjectId, pending: PendingChange) {
         if !pending.acks.is_empty() {
             let waiting = AwaitingAck { feed: pending.feed, acks: Vec::new() };
@@ -111,8 +112,8 @@ impl Dispatcher {
         }
     }
 
-    /// Settles an object's messages if nothing is left to do: every sink has had it or has it in its backlog. `passed` is a
-    /// proof of that that is at hand.
+    /// Settles an object's messages if every sink has had it or has it in its backlog. `passed` is the proof, if the
+    /// caller has one.
     pub(super) async fn settle(&mut self, object: &ObjectId, mut passed: Option<Passed>) -> Result<(), StoreError> {
         let Some(awaiting_ack) = self.awaiting_ack.get(object) else { return Ok(()) };
         let feed = &self.services.feeds[awaiting_ack.feed];
@@ -129,7 +130,7 @@ impl Dispatcher {
                 None => store.positions.passed(object, names).await?,
                 passed => passed,
             };
-            // Without a proof the ack handle is dropped, and its message comes again.
+            // Without a proof the ack handle is dropped, and its message is received again.
             match proof {
                 Some(passed) => ack.settle(Proof::Passed(passed)),
                 None => debug!(%object, "not settled: the object has moved on"),
@@ -177,7 +178,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// The object cannot be read now: it is retried by itself, or out of a backlog.
+    /// Handles an object that cannot be read now: it is retried by itself, or from a backlog.
     async fn unreadable(
         &mut self,
         object: &ObjectId,
@@ -203,7 +204,7 @@ impl Dispatcher {
             }
             (Origin::SinkBacklog, Verdict::Again(wait)) => {
                 self.catch_up_later(object, sinks, *wait);
-                // A feed that cannot be read is probed with one object, and not with each.
+                // From the feed's backlog, a feed that cannot be read is probed with one object at a time.
                 if kind.is_of_place() && self.services.limits.owe_after != OweAfter::Never && !self.once {
                     self.enter(object.clone(), pending, kind.word().into());
                 }
@@ -218,7 +219,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// The object is gone. Where the store is full nothing changes.
+    /// Handles an object that is gone. If the store's disk is full, nothing changes.
     async fn vanished(
         &mut self,
         object: &ObjectId,
@@ -234,7 +235,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// This version of the object will never be readable. Where the store is full nothing changes.
+    /// Quarantines a version that will never be readable. If the store's disk is full, nothing changes.
     async fn quarantine(
         &mut self,
         object: &ObjectId,
@@ -264,7 +265,7 @@ impl Dispatcher {
             };
             match proof {
                 Ok(proof) => ack.settle(Proof::Quarantined(proof)),
-                // Its message comes again.
+                // Its message is received again.
                 Err(StoreError::Full) if !self.once => drop(ack),
                 Err(error) => return Err(error),
             }
@@ -280,8 +281,8 @@ impl Dispatcher {
         self.no_longer_unread(pending.feed, object).await
     }
 
-    /// The checkpoint store's disk is full: what could not be written is done again, and messages stay in flight until
-    /// then.
+    /// Handles a full disk of the checkpoint store: the object is processed again later, and its messages stay in
+    /// flight until then.
     fn wait_for_space(&mut self, object: &ObjectId, mut pending: PendingChange, sinks: &[SinkId], origin: &Origin) {
         self.services.reporter.store_is_full();
         let wait = (pending.since.elapsed() / 2).clamp(SPACE_WAIT_MIN, SPACE_WAIT_MAX);
@@ -295,7 +296,7 @@ impl Dispatcher {
         }
     }
 
-    /// The object is retried after a while, together with changes that came since.
+    /// Queues the object to be read again after `wait`, together with changes that have come since.
     pub(super) fn again(&mut self, object: &ObjectId, mut pending: PendingChange, wait: Duration) {
         match self.waiting.get_mut(object) {
             Some(newer) => {

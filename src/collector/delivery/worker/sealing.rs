@@ -1,4 +1,4 @@
-//! Seals cut batches and commits complete ones, where both are ready in one write.
+//! Seals cut batches and commits complete ones, in one write if both are ready.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use crate::collector::report::limited;
 use crate::notification::ObjectId;
 use crate::sink::Receipt;
 
-/// The parts of a cut batch whose jobs have not given up: from here on they will be sealed or overtaken.
+/// The parts of a cut batch whose jobs have not given up: they will be sealed or overtaken.
 fn taken(cut: Vec<Offer>) -> Vec<Offer> {
     cut.into_iter().filter(|offer| offer.tracker.take()).collect()
 }
 
-/// The records of which the sink never takes some event, by their places.
+/// The places of records with an event that the sink never takes, by object.
 fn refused(receipt: &Receipt) -> BTreeMap<&ObjectId, BTreeSet<u64>> {
     let mut refused: BTreeMap<&ObjectId, BTreeSet<u64>> = BTreeMap::new();
     for event in receipt.refused() {
@@ -30,7 +30,7 @@ fn refused(receipt: &Receipt) -> BTreeMap<&ObjectId, BTreeSet<u64>> {
 }
 
 impl LaneSender {
-    /// Shows which objects the batches under way have records of, and those that are being sealed.
+    /// Publishes the objects whose records are in batches under way, or in parts being sealed.
     fn show(&self, sealing: &[Offer]) {
         let mut under_way: Vec<_> = self.window.iter().map(|one| (one.since, Arc::clone(&one.objects))).collect();
         if !sealing.is_empty() {
@@ -40,20 +40,20 @@ impl LaneSender {
         self.status.send_modify(|status| status.sending = under_way);
     }
 
-    /// The receipt of the first batch of the window, once it is complete.
+    /// The receipt of the first batch of the window, if it is complete and no storm holds it up.
     pub(super) fn complete(&mut self) -> Option<Receipt> {
         let receipt = self.window.front().and_then(UnderWay::receipt)?;
         (!self.is_storm()).then_some(receipt)
     }
 
-    /// Seals the cut parts that the store accepts.
+    /// Seals the parts of a cut batch that the store accepts.
     pub(super) async fn seal(&mut self, cut: Vec<Offer>) -> Result<(), WorkerError> {
         let offers = taken(cut);
         self.show(&offers);
         self.seal_taken(offers).await
     }
 
-    /// Seals these parts. A part whose object has moved on is left out, and its job reads again.
+    /// Seals these parts. A part whose object has moved on in the store is left out, and its job reads again.
     async fn seal_taken(&mut self, mut offers: Vec<Offer>) -> Result<(), WorkerError> {
         while !offers.is_empty() {
             let seal = self.seal_of(&offers);
@@ -72,7 +72,7 @@ impl LaneSender {
         self.window.push_back(under_way);
     }
 
-    /// Makes the seal of these parts, as of the time of each try.
+    /// Makes the seal of these parts, with the time of each try.
     fn seal_of(&self, offers: &[Offer]) -> impl Fn() -> Seal + use<> {
         let Setup { lane, encoder, flow, clock, .. } = &self.setup;
         let parts = offers.iter().map(|offer| offer.part.clone()).collect();
@@ -114,7 +114,7 @@ impl LaneSender {
         Ok(())
     }
 
-    /// The first batch of the window is committed: tells the jobs that the sink has had their parts.
+    /// Takes the committed first batch out of the window, and tells the jobs that the sink has had their parts.
     fn committed(&mut self, committed: &Committed, receipt: &Receipt, took: Duration) {
         self.report_gaps(committed);
         self.report_refused(receipt, committed);
@@ -143,7 +143,7 @@ impl LaneSender {
         }
     }
 
-    /// Leaves out the parts of an object that has moved on; their jobs read it again.
+    /// Leaves out the parts of an object that has moved on in the store. Their jobs read it again.
     fn without(&self, offers: Vec<Offer>, object: &ObjectId) -> Vec<Offer> {
         let (left_out, kept): (Vec<Offer>, Vec<Offer>) =
             offers.into_iter().partition(|offer| offer.part.advance.object == *object);
