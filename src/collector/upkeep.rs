@@ -31,7 +31,7 @@ const GUARD_EVERY: Duration = Duration::from_secs(1);
 
 const DAY_MS: i64 = 86_400_000;
 
-/// How often sinks and held-back messages are reported.
+/// How often sinks that do not answer, and log messages that were held back, are reported.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// A sink that has not answered for a batch for this long is reported.
