@@ -1,4 +1,5 @@
-//! Reads one object as its feed would, for `auditferry decode`: its bytes, and what makes events of its records.
+//! Reads one object as its feed would, for `auditferry decode`: its bytes, and the context that makes events of its
+//! records.
 
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
@@ -12,16 +13,16 @@ use crate::notification::ObjectId;
 use crate::object::{Condition, Objects as _, ReadError, Reading};
 use crate::reading::Contexts;
 
-/// An object that was read.
+/// An object's bytes, and what decoding them needs.
 pub(crate) struct Fetched {
     /// Its bytes as stored, in a file without a name.
     pub(crate) file: File,
-    /// Its name as the daemon's checkpoints and events have it.
+    /// Its name as in the daemon's checkpoints and events.
     pub(crate) object: ObjectId,
     pub(crate) last_modified_ms: Option<i64>,
     pub(crate) family: &'static Family,
     pub(crate) contexts: Box<dyn Contexts>,
-    /// Whether the feed would read an object of this key.
+    /// Whether the feed's filters want its key.
     pub(crate) is_wanted: bool,
 }
 
@@ -36,7 +37,8 @@ pub(crate) enum FetchError {
     Disk { object: ObjectId, source: io::Error },
 }
 
-/// The feed whose bucket, or the bucket behind it, and prefixes an object is in.
+/// The feed whose prefixes and bucket cover the object. A bucket that the feed reads through an access point, and the
+/// access point, count as its bucket too.
 pub(crate) fn owner<'c>(config: &'c Config, object: &ObjectId) -> Option<&'c str> {
     let is_in = |feed: &feed::Config| {
         let through = feed.read_through.iter().flat_map(|(bucket, through)| [bucket, through]);
@@ -56,10 +58,10 @@ pub(crate) fn owner_of_file<'c>(config: &'c Config, path: &Path) -> Option<(&'c 
     })
 }
 
-/// Reads an object of a feed: in this bucket, or without one in that of the feed. Users are not looked up.
+/// Reads an object of a feed: from `bucket`, or if that is `None`, from the feed's bucket. Users are not looked up.
 ///
 /// # Errors
-/// When the feed's place cannot be reached, or the object not be read.
+/// The feed's place cannot be reached, or the object cannot be read.
 pub(crate) async fn fetch(config: &Config, feed: &str, bucket: Option<&str>, key: &str) -> Result<Fetched, FetchError> {
     let table = config.feed.get(feed).ok_or_else(|| Error::Config(format!("there is no [feed.{feed}]")))?;
     let table = feed::Config { users: None, ..table.clone() };
