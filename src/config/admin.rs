@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-/// What `listen` begins with where it is the path of a Unix socket.
+/// The prefix of a `listen` that is the path of a Unix socket.
 const UNIX: &str = "unix:";
 
 /// `[admin]`: metrics and health over HTTP.
@@ -23,8 +23,8 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Where to listen, if anywhere. Metrics name tenants and sinks and there is no authentication, so that other machines
-    /// may ask only where that was allowed.
+    /// The address to listen on; `None` if `listen` is not set. Addresses that other machines can reach need
+    /// `allow_remote`, because metrics name tenants and sinks and there is no authentication.
     pub fn address(&self) -> Result<Option<Listen>, AddressError> {
         let Some(text) = &self.listen else { return Ok(None) };
         if let Some(path) = text.strip_prefix(UNIX) {
@@ -46,7 +46,7 @@ impl Admin {
     }
 }
 
-/// Where to listen.
+/// The address of the metrics and health server.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Listen {
     Tcp(SocketAddr),
@@ -63,7 +63,7 @@ impl fmt::Display for Listen {
     }
 }
 
-/// Why `admin.listen` cannot be listened on.
+/// Why `admin.listen` is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum AddressError {
     #[error("expected an address and a port such as \"127.0.0.1:9598\", or \"unix:/path/of/a/socket\"")]
@@ -75,7 +75,7 @@ pub enum AddressError {
     NotLoopback,
     #[error("expected the absolute path of a socket behind `unix:`")]
     RelativePath,
-    /// The limit is the system's: `sun_path` of unix(7).
+    /// The limit comes from the operating system: `sun_path` of unix(7).
     #[error("expected a path of at most 107 bytes, found {bytes}: the system's limit for a socket")]
     LongPath { bytes: usize },
 }

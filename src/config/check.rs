@@ -12,7 +12,7 @@ use crate::notification::parse::topic_fault;
 use crate::notification::queue;
 use crate::sink::{self, Output};
 
-/// Says everything that is wrong with the configuration, without asking anyone outside.
+/// Finds everything that is wrong with the configuration itself, without the network or the file system.
 pub(super) fn check(config: &Config, names: &Names) -> Found {
     let mut found = Found::default();
     top(config, names, &mut found);
@@ -114,7 +114,7 @@ fn batch_age(at: &[&str], age: Duration, found: &mut Found) {
     found.time(at, age, Duration::from_millis(1), Duration::from_secs(600));
 }
 
-/// Names stand in metrics, in the checkpoint store and in variables.
+/// Names are limited because they stand in metrics, in the checkpoint store and in environment variables.
 fn check_name(at: &[&str], name: &str, found: &mut Found) {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if name.is_empty() || name.len() > 64 || !name.chars().all(allowed) {
@@ -206,7 +206,7 @@ fn check_lanes(name: &str, sink: &sink::Config, found: &mut Found) {
     }
 }
 
-/// The file sink whose full files have names such as this path.
+/// The file sink that may give one of its rotated files this path as its name.
 fn numbered_by<'a>(path: &Path, config: &'a Config) -> Option<&'a str> {
     let of = sink::unnumbered(path)?;
     config.sink.iter().find_map(|(name, sink)| match sink.kind.output() {

@@ -1,4 +1,4 @@
-//! Checks one feed: its place, its queue, what it refers to.
+//! Checks one feed: its bucket or directory, its queue, and the names to which it refers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -90,7 +90,7 @@ fn check_keys(name: &str, feed: &feed::Config, found: &mut Found) {
     }
 }
 
-/// Of all redactions together.
+/// Paths of all lists of one feed's redaction together.
 const PATHS_MAX: usize = 256;
 
 fn check_redaction(name: &str, feed: &feed::Config, found: &mut Found) {
@@ -215,7 +215,7 @@ fn check_bucket(at: &[&str], bucket: &str, found: &mut Found) {
     }
 }
 
-/// A `[queue.<name>]`, a URL, or an SQS queue's name: read in this order.
+/// `queue` is first taken as the name of a `[queue.<name>]`, then as a URL, then as an SQS queue's name.
 fn check_queue(name: &str, feed: &feed::Config, queue: &str, config: &Config, names: &Names, found: &mut Found) {
     let at = ["feed", name, "queue"];
     if names.queues.contains(queue) {
@@ -231,7 +231,7 @@ fn check_queue(name: &str, feed: &feed::Config, queue: &str, config: &Config, na
             "feed.{name}.queue: `{queue}` is taken for an SQS queue's name; [queue.{table}] is spelt almost so"
         ));
     }
-    // The queue has no table of its own, so it is read as its feeds say; they have to agree.
+    // A queue without a table of its own takes region and identity from its feeds, so these have to agree.
     let differs = |other: &feed::Config| other.identity != feed.identity || other.region != feed.region;
     let other = config.feed.iter().find(|(_, other)| other.queue.as_deref() == Some(queue) && differs(other));
     if let Some((other, _)) = other {

@@ -1,4 +1,4 @@
-//! Checks how a sink's events are encoded, and which it takes.
+//! Checks a sink's encoding and its filter.
 
 use crate::config::Config;
 use crate::config::found::{Found, Names, did_you_mean};

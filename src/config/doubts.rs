@@ -1,5 +1,5 @@
-//! What `check` says beside what makes a configuration invalid: what is missing on this machine, and what is hardly meant.
-//! Asks the file system and the environment, never the network.
+//! What `check` reports of a valid configuration: things that are missing on this machine, and values that are probably
+//! mistakes. Uses the file system and the environment, never the network.
 
 use std::path::Path;
 
@@ -10,16 +10,17 @@ use crate::config::{feed, regions, state_dir};
 use crate::family;
 use crate::sink::Output;
 
-/// What was found, each with where it is written.
+/// The findings, each with the file, line and key that it is about.
 #[derive(Default)]
 pub(crate) struct Doubts {
-    /// The daemon would end, or deliver nothing, whoever runs it.
+    /// With these the daemon would end, or deliver nothing, on every machine and as every user.
     pub(crate) problems: Vec<Problem>,
-    /// It may be otherwise where, and as whom, the daemon runs.
+    /// These may not apply on the machine, or for the user, with which the daemon runs.
     pub(crate) warnings: Vec<Problem>,
 }
 
-/// Looks at the machine. `has_region` is whether the environment or a profile names a region.
+/// Checks the configuration against this machine. `has_region` says whether the environment or a profile names a
+/// region.
 pub(crate) fn doubts(loaded: &Loaded, has_region: bool) -> Doubts {
     let mut found = Doubts::default();
     check_state_dir(loaded, &mut found);
@@ -68,7 +69,7 @@ fn check_state_dir(loaded: &Loaded, found: &mut Doubts) {
     }
 }
 
-/// The file of a sink, which is made if it is not there, but not the directory that it is in.
+/// The daemon creates a sink's file if it is missing, but not the file's directory.
 fn check_file(loaded: &Loaded, at: &[&str], path: &Path, found: &mut Doubts) {
     if path.is_dir() {
         found.problems.push(loaded.problem(at, format!("{} is a directory: expected a file", path.display())));
@@ -92,14 +93,14 @@ fn closed(path: &Path) -> String {
     format!("{} cannot be written to by who runs `check`", path.display())
 }
 
-/// How a directory stands, by itself or by the nearest of those around it that is there.
+/// The state of a directory, or of its nearest ancestor that exists.
 enum Standing<'a> {
     Open,
-    /// It is not there, and the nearest that is can be written to.
+    /// The directory does not exist, and its nearest ancestor is writable.
     Missing,
-    /// This one cannot be written to.
+    /// This directory is not writable.
     Closed(&'a Path),
-    /// This is none.
+    /// This path is not a directory.
     File(&'a Path),
 }
 
@@ -116,7 +117,7 @@ fn standing(directory: &Path) -> Standing<'_> {
     if there == directory { Standing::Open } else { Standing::Missing }
 }
 
-/// Names under which the family's product writes nothing, and prefixes that were meant for globs.
+/// Warns of globs that match no name of the family's product, and of prefixes that look like globs.
 fn check_names(loaded: &Loaded, name: &str, feed: &feed::Config, found: &mut Doubts) {
     for (index, prefix) in feed.prefixes.iter().enumerate() {
         if prefix.contains(['*', '?', '{', '[']) {
@@ -148,7 +149,8 @@ fn is_wild(c: char) -> bool {
     matches!(c, '*' | '?' | '[' | ']' | '{' | '}' | '\\')
 }
 
-/// Whether a glob may match names like the example, or those of the family's own globs, by how they end.
+/// Whether a glob may match names like the example, or names that the family's own globs match. Only the ends of names
+/// are compared.
 fn may_match(glob: &str, example: &str, own: &[&str]) -> bool {
     let tail = |glob: &str| glob.rsplit(is_wild).next().unwrap_or_default().to_owned();
     let end = tail(glob);

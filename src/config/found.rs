@@ -1,4 +1,4 @@
-//! What the checks of a configuration share: the names it has, the problems found, and what they say of one value.
+//! Shared by the checks of a configuration: its names, the problems found, and checks of single values.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -10,7 +10,7 @@ use crate::config::value::KeyPath;
 use crate::identity::endpoint;
 use crate::units::{Size, Time};
 
-/// The names that were written, those of faulty parts too: a feed may refer to a sink that has a fault of its own.
+/// The names in the configuration. Faulty tables count too: a feed may refer to a sink that has a fault of its own.
 pub(super) struct Names {
     pub(super) feeds: BTreeSet<String>,
     pub(super) sinks: BTreeSet<String>,
@@ -18,7 +18,7 @@ pub(super) struct Names {
     pub(super) identities: BTreeSet<String>,
 }
 
-/// What was found.
+/// The result of the checks.
 #[derive(Default)]
 pub(super) struct Found {
     pub(super) problems: Vec<(KeyPath, String)>,
@@ -30,25 +30,25 @@ impl Found {
         self.problems.push((at.iter().map(|key| (*key).to_owned()).collect(), message.into()));
     }
 
-    /// A value outside of its range.
+    /// Reports a value outside of its range.
     pub(super) fn range<T: PartialOrd + Display>(&mut self, at: &[&str], value: T, range: RangeInclusive<T>) {
         if !range.contains(&value) {
             self.problem(at, format!("expected {} to {}, found {value}", range.start(), range.end()));
         }
     }
 
-    /// A size in bytes outside of its range.
+    /// Reports a size in bytes outside of its range.
     pub(super) fn size<T: TryInto<u64>>(&mut self, at: &[&str], bytes: T, range: RangeInclusive<u64>) {
         let bytes = bytes.try_into().unwrap_or(u64::MAX);
         self.range(at, Size(bytes), Size(*range.start())..=Size(*range.end()));
     }
 
-    /// A time outside of its range.
+    /// Reports a time outside of its range.
     pub(super) fn time(&mut self, at: &[&str], time: Duration, least: Duration, most: Duration) {
         self.range(at, Time(time), Time(least)..=Time(most));
     }
 
-    /// A reference to something that has no table of its own.
+    /// Reports a name that has no table.
     pub(super) fn reference(&mut self, at: &[&str], what: &str, name: &str, known: &BTreeSet<String>) {
         if !known.contains(name) {
             let hint = did_you_mean(name, known.iter().map(String::as_str));
@@ -56,7 +56,7 @@ impl Found {
         }
     }
 
-    /// Where a service of AWS is asked.
+    /// Reports an endpoint of an AWS service that is malformed or not allowed.
     pub(super) fn endpoint(&mut self, at: &[&str], url: Option<&str>, allow_plain_http: bool) {
         if let Some(Err(error)) = url.map(|url| endpoint::check(url, allow_plain_http)) {
             self.problem(at, error.to_string());
@@ -64,19 +64,19 @@ impl Found {
     }
 }
 
-/// A queue's URL or name that ends in `.fifo`.
+/// Reports a FIFO queue: its URL or name ends in `.fifo`.
 pub(super) fn refuse_fifo(at: &[&str], queue: &str, found: &mut Found) {
     if queue.ends_with(".fifo") {
         found.problem(at, "expected a standard queue: S3 cannot publish notifications to a FIFO queue");
     }
 }
 
-/// The names SQS allows (CreateQueue), FIFO queues apart.
+/// Whether SQS allows the name (CreateQueue) for a standard queue.
 pub(super) fn is_queue_name(name: &str) -> bool {
     (1..=80).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
 }
 
-/// The path without `.` and `..`, by its text alone: what it names need not exist yet.
+/// The path without `.` and `..`. Only the text is used, because the path need not exist yet.
 pub(super) fn lexical(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for component in path.components() {
@@ -96,7 +96,7 @@ pub(super) fn nested(one: &str, other: &str) -> bool {
     one.starts_with(other) || other.starts_with(one)
 }
 
-/// The end of a sentence about an unknown name: the one that was probably meant, or those there are.
+/// The end of a sentence about an unknown name: the known name that was probably meant, or all known names.
 pub(super) fn did_you_mean<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
     match (closest(given, known.iter().copied()), known.as_slice()) {
@@ -107,7 +107,7 @@ pub(super) fn did_you_mean<'a>(given: &str, known: impl IntoIterator<Item = &'a 
     }
 }
 
-/// The name that was probably meant.
+/// The known name that was probably meant.
 pub(crate) fn closest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = given.to_lowercase();
     let distances = known.into_iter().map(|name| (strsim::damerau_levenshtein(&lower, &name.to_lowercase()), name));

@@ -1,4 +1,5 @@
-//! The configuration's layers, files in their order and then the environment, merged; and which line said what.
+//! The configuration's layers, files in their order and then the environment, merged; and the file and line of each
+//! value.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -16,9 +17,9 @@ use crate::config::variables::{self, Stray};
 /// Where a value was written.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Origin {
-    /// A file's path, or `environment variable NAME`.
+    /// The file's path, or `environment variable NAME`.
     pub(super) source: Arc<str>,
-    /// From 1.
+    /// Counted from 1; `None` for a variable.
     pub(super) line: Option<usize>,
 }
 
@@ -31,14 +32,14 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A file that is no TOML, or a variable that is no text.
+/// A file that is not TOML, or a variable that is not UTF-8 or sets no key.
 #[derive(Debug)]
 pub(super) struct SyntaxError {
     pub(super) origin: Origin,
     pub(super) message: String,
 }
 
-/// All that was read so far; a later layer overrides an earlier one key by key, a list as a whole.
+/// All layers read so far. A later layer overrides an earlier one key by key; a list is replaced as a whole.
 #[derive(Default)]
 pub(super) struct Layers {
     layers: Vec<Layer>,
@@ -50,7 +51,7 @@ pub(super) struct Layers {
 pub(super) struct Origins(BTreeMap<KeyPath, Origin>);
 
 impl Origins {
-    /// Where the value at `path` was written, or else the nearest table around it.
+    /// Where the value at `path` was written, or else its nearest enclosing table.
     pub(super) fn of<K: AsRef<str>>(&self, path: &[K]) -> Option<&Origin> {
         let path: KeyPath = path.iter().map(|key| key.as_ref().to_owned()).collect();
         (0..=path.len()).rev().find_map(|end| self.0.get(&path[..end]))
@@ -72,7 +73,8 @@ impl Layers {
     }
 
     /// Takes the variables that begin with `AUDITFERRY__`: `AUDITFERRY__LIMITS__BATCH_BYTES` is `limits.batch_bytes`.
-    /// A value's type is decided by its key when the tree is read. Those that begin almost so are judged by their names.
+    /// The key decides a value's type when the tree is read. Variables with a prefix similar to `AUDITFERRY__` are
+    /// reported by their names.
     pub(super) fn add_environment(
         &mut self,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
@@ -102,7 +104,7 @@ impl Layers {
             };
             match taken {
                 Ok((path, text)) => {
-                    // The map's order has what is inside of a path behind it.
+                    // In the map's order a path stands before all paths inside it.
                     let other = texts.iter().find(|(other, _)| path.starts_with(other) || other.starts_with(&path));
                     if let Some((other, (_, by))) = other {
                         found.refuse(origin, format!("{} is set by {} too", other.join("."), by.source));
@@ -118,7 +120,7 @@ impl Layers {
             for end in 1..path.len() {
                 self.origins.0.entry(path[..end].to_vec()).or_insert_with(|| origin.clone());
             }
-            // What a file says within a value, such as a list's elements, is replaced with it.
+            // Origins within the replaced value, such as those of a list's elements in a file, go with it.
             self.origins.0.retain(|known, _| !known.starts_with(&path));
             insert(&mut table, &path, value::from_variable(&text));
             self.origins.0.insert(path, origin);
@@ -141,11 +143,11 @@ impl Layers {
     }
 }
 
-/// What the names of variables say besides the keys that they set.
+/// Findings about the names of variables.
 #[derive(Default, Debug)]
 pub(super) struct Environment {
     pub(super) errors: Vec<SyntaxError>,
-    /// Variables that begin with `AUDITFERRY_`, set nothing, and may be for something else.
+    /// Variables that begin with `AUDITFERRY_` but set no key; they may belong to another program.
     pub(super) strays: Vec<String>,
 }
 
@@ -187,7 +189,7 @@ fn insert(table: &mut Map<String, Value>, path: &[String], value: Value) {
     }
 }
 
-/// Walks one file, noting the line of each key.
+/// Walks one file and records the line of each key.
 struct Reading<'a> {
     source: Arc<str>,
     lines: Lines,
@@ -248,7 +250,7 @@ impl Reading<'_> {
         }
     }
 
-    /// A table belongs to who wrote it first, anything else to who wrote it last.
+    /// A table's origin is the file that wrote it first; any other value's origin is the one that wrote it last.
     fn note(&mut self, path: &KeyPath, offset: Option<usize>, is_table: bool) {
         let origin = Origin { source: self.source.clone(), line: offset.map(|offset| self.lines.number(offset)) };
         if is_table {
@@ -259,7 +261,7 @@ impl Reading<'_> {
     }
 }
 
-/// Where each line begins.
+/// The offset of each line end.
 struct Lines(Vec<usize>);
 
 impl Lines {
@@ -267,7 +269,7 @@ impl Lines {
         Self(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(offset, _)| offset).collect())
     }
 
-    /// The line's number, from 1.
+    /// The number of the line with this offset, from 1.
     fn number(&self, offset: usize) -> usize {
         self.0.partition_point(|newline| *newline < offset) + 1
     }

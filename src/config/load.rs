@@ -13,32 +13,32 @@ use crate::config::{Admin, Config, Listen, check, found, secrets, variables};
 use crate::secret::Reference;
 use crate::sink;
 
-/// The largest file that is read, in bytes.
+/// The largest configuration file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 4 << 20;
-/// How many faults are collected before the rest is left for the next try.
+/// The most faults that one run collects; further ones show once these are corrected.
 const FAULTS_MAX: usize = 50;
 
-/// A configuration that holds together.
+/// A configuration without faults.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     pub config: Config,
-    /// The files it came from, in order.
+    /// The files from which it was read, in order.
     pub sources: Vec<PathBuf>,
-    /// What is allowed and yet likely to be a mistake, a sentence each.
+    /// Settings that are allowed but probably mistakes, a sentence each.
     pub warnings: Vec<String>,
-    /// Where secrets are, by their keys.
+    /// The references to secrets, with the keys that hold them.
     pub(super) secrets: Vec<(KeyPath, Reference)>,
     origins: Origins,
 }
 
 impl Loaded {
-    /// Something to say of a key, with where it is written.
+    /// A message about a key, with the file and line of the key.
     pub(super) fn problem<K: AsRef<str>>(&self, at: &[K], message: String) -> Problem {
         locate(&self.origins, at, message)
     }
 }
 
-/// Why there is no configuration.
+/// Why the configuration could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     #[error("cannot read {}: {}", path.display(), why(source))]
@@ -61,11 +61,11 @@ impl fmt::Display for Problems {
 /// One thing that is wrong.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Problem {
-    /// The file, or the environment variable by name. None where something is missing altogether.
+    /// The file, or the environment variable by name; `None` if a required key is missing from all of them.
     pub source: Option<String>,
     /// The line in the file, from 1.
     pub line: Option<usize>,
-    /// The key's whole path, such as `feed.dbx.queue`.
+    /// The key's full path, such as `feed.dbx.queue`.
     pub key: String,
     /// What is wrong and what is expected.
     pub message: String,
@@ -82,8 +82,8 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Loads the files, later ones overriding earlier, and over them the variables (`AUDITFERRY__LIMITS__BATCH_BYTES`).
-/// Touches nothing but these files.
+/// Loads the files, where later ones override earlier ones, and then the variables (`AUDITFERRY__LIMITS__BATCH_BYTES`).
+/// Reads nothing but these files.
 pub fn load(files: &[PathBuf], variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Loaded, LoadError> {
     let (layers, environment) = read_layers(files, variables)?;
     let (config, faults) = typed(&layers);
@@ -113,8 +113,8 @@ pub fn load(files: &[PathBuf], variables: impl IntoIterator<Item = (OsString, Os
     Ok(Loaded { config, sources: files.to_vec(), warnings: found.warnings, secrets, origins })
 }
 
-/// Where a daemon with this configuration serves health and metrics, if anywhere. Looks at the table `[admin]` alone: the
-/// daemon may run although the rest has been changed since it was started.
+/// The address at which a daemon with this configuration serves health and metrics; `None` if it does not. Reads only
+/// the table `[admin]`: a running daemon should be found even if other parts were made invalid after its start.
 pub(crate) fn load_listen(
     files: &[PathBuf],
     variables: impl IntoIterator<Item = (OsString, OsString)>,
@@ -130,10 +130,10 @@ pub(crate) fn load_listen(
     admin.address().map_err(|error| located(&["admin".to_owned(), "listen".to_owned()], error.to_string()))
 }
 
-/// The files and the variables as they stand, and what is wrong with the variables' names.
+/// The merged files and variables, and the faults in the variables' names.
 ///
 /// # Errors
-/// The first file that cannot be read, or every one that is no TOML.
+/// The first file that cannot be read, or all files that are not TOML.
 fn read_layers(
     files: &[PathBuf],
     variables: impl IntoIterator<Item = (OsString, OsString)>,
@@ -144,7 +144,7 @@ fn read_layers(
         let text = read_file(path).map_err(|source| LoadError::Unreadable { path: path.clone(), source })?;
         errors.extend(layers.add_file(path, &text).err());
     }
-    // Names in variables are told by those in the files.
+    // Variables are matched with names in the files, so the files must be sound first.
     if !errors.is_empty() {
         return Err(invalid(errors.into_iter().map(Problem::from).collect()));
     }
@@ -154,7 +154,7 @@ fn read_layers(
     }
 }
 
-/// The library that puts the layers together has nothing to object to in what comes from TOML.
+/// The error of merging the layers. It is not expected: the `config` crate merges all trees that TOML can express.
 fn apart(error: &config::ConfigError) -> String {
     format!("the files and variables cannot be put together: {error}")
 }
@@ -203,9 +203,9 @@ fn locate<K: AsRef<str>>(origins: &Origins, at: &[K], message: String) -> Proble
     }
 }
 
-/// Reads the tree again and again, each time without what was found faulty, so that all faults are told at once.
+/// Reads the tree repeatedly, each time without the faulty values, so that all faults are reported at once.
 ///
-/// The configuration that is left lacks those parts: it serves to check the others, not to run.
+/// The returned configuration lacks the faulty parts: it serves to check the other parts, not to run.
 fn typed(layers: &Layers) -> (Option<(Config, found::Names)>, Vec<Fault>) {
     let mut tree = match layers.merged() {
         Ok(tree) => tree,
@@ -233,13 +233,13 @@ fn typed(layers: &Layers) -> (Option<(Config, found::Names)>, Vec<Fault>) {
         let whole: KeyPath = fault.at.iter().cloned().chain(missing.map(str::to_owned)).collect();
         let mended = match missing {
             Some(key) if fault.at.is_empty() => stand_in(&mut tree, key, &fault),
-            // A table is of no use without a key it must have; it goes as a whole.
+            // A table without a required key is removed as a whole.
             _ => match remove(&mut tree, &fault.at) {
                 Some(removed) => blamed.insert(removed.to_vec()) || missing.is_some(),
                 None => false,
             },
         };
-        // What was taken out is missing now, and was told already.
+        // A missing key that an earlier round removed was reported then.
         if missing.is_none() || !blamed.contains(&whole) {
             faults.push(fault);
         }
@@ -268,7 +268,7 @@ fn stand_in(tree: &mut Value, key: &str, fault: &Fault) -> bool {
     false
 }
 
-/// Takes out the value at `at`, or the whole value it is a part of; returns the path of what it took.
+/// Removes the value at `at`, or the smallest enclosing value that can be removed; returns the removed value's path.
 fn remove<'a>(tree: &mut Value, at: &'a [String]) -> Option<&'a [String]> {
     let (last, parents) = at.split_last()?;
     let parent = parents.iter().try_fold(&mut *tree, |node, key| match &mut node.kind {
@@ -278,7 +278,7 @@ fn remove<'a>(tree: &mut Value, at: &'a [String]) -> Option<&'a [String]> {
     });
     match parent.map(|parent| &mut parent.kind) {
         Some(ValueKind::Table(table)) => table.remove(last).map(|_| at),
-        // A list is of no use without one of its elements. A variable's is one text.
+        // A list with a faulty element is removed as a whole, and so is a variable's text.
         _ => remove(tree, parents),
     }
 }
@@ -290,7 +290,7 @@ fn table(value: &Value) -> Option<&Map<String, Value>> {
     }
 }
 
-/// What a key may be called that stands at `at` and that a kind of sink does not know: it knows no more than its own.
+/// Further keys that are allowed at `at`: a kind of sink knows only its own keys, not those that all sinks share.
 fn shared_keys(tree: &Value, at: &[String]) -> &'static [&'static [&'static str]] {
     let [section, name, _] = at else { return &[] };
     let sink = table(tree).and_then(|root| root.get(section)).and_then(table).and_then(|sinks| sinks.get(name));
@@ -313,7 +313,7 @@ fn sentence(fault: &Fault, shared: &[&[&'static str]]) -> String {
     }
 }
 
-/// The same, with how a variable has what is not written so in a file.
+/// The message with a hint, if a variable writes the expected value differently than a file.
 fn in_variable(said: String, fault: &Fault) -> String {
     match &fault.complaint {
         Complaint::WrongKind { wanted, .. } if wanted == "a list" => {
@@ -405,7 +405,7 @@ path = "/out.ndjson"
         );
     }
 
-    /// A configuration with a table of each kind, and the text key of each that a variable may set.
+    /// Further tables, so that there is one of each kind with a text key that a variable may set.
     const TABLES: &str = "[queue.q]\nname = \"q\"\n[identity.a]\nprofile = \"p\"\n";
 
     #[test]
@@ -500,7 +500,7 @@ path = "/out.ndjson"
         assert_eq!((sink.encoding.raw_data, sink.batch.bytes), (Some(true), Some(8192)));
         let said = format!("{:?}", sink.kind);
         assert!(said.contains("rotate_bytes: Some(4096)"), "{said}");
-        // 007 is no number of TOML, so that this is no list.
+        // 007 is not a TOML number, so this is not a list.
         let error = load_text(WHOLE, &variables[5..6]).unwrap_err().to_string();
         assert!(error.contains("feed.dbx.prefixes: expected a list, found text; in a variable"), "{error}");
     }

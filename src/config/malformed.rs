@@ -1,8 +1,8 @@
-//! What is wrong with a text that is no TOML or no glob, told by what whoever wrote it can change.
+//! Explains a text that is not TOML or not a glob in terms of what the operator can correct.
 
 use globset::ErrorKind;
 
-/// What the parser finds, by words of its message; what it expects there says more than those.
+/// Faults by words of the parser's message. Our texts say what is expected, which the parser's message does not.
 const TOML_FAULTS: [(&str, &str); 16] = [
     ("must be quoted", "expected a value: text stands in quotes, and elements of a list have commas between them"),
     ("duplicate key", "this key or table is there already"),
@@ -22,13 +22,13 @@ const TOML_FAULTS: [(&str, &str); 16] = [
     ("unexpected key or value", "expected nothing more on this line"),
 ];
 
-/// What a TOML parser's message means.
+/// The text for a TOML parser's message.
 pub(super) fn toml_fault(message: &str) -> &'static str {
     let known = TOML_FAULTS.iter().find(|(part, _)| message.contains(part));
     known.map_or("expected `key = value` with text in quotes, or a table's name in brackets", |(_, told)| told)
 }
 
-/// Why a text is no glob.
+/// The text for a glob parser's error.
 pub(super) fn glob_fault(kind: &ErrorKind) -> String {
     match kind {
         ErrorKind::UnclosedClass => "expected `]` behind `[`; `[[]` stands for the bracket itself".to_owned(),

@@ -1,4 +1,5 @@
-//! How `limits.memory_bytes` is divided: the checkpoint store's caches, a share for each sink, and the objects that are read.
+//! How `limits.memory_bytes` is divided: the checkpoint store's caches, a share for each sink, and the objects that are
+//! being read.
 
 use std::collections::BTreeMap;
 
@@ -12,21 +13,21 @@ use crate::records::rows;
 use crate::sink;
 use crate::units::Size;
 
-/// The default, where what is configured does not need more.
+/// The default budget, unless the configuration needs more.
 const DEFAULT_BYTES: usize = 192 << 20;
 
-/// What each object takes that is read: the bytes that have come, the events that are written of them, and the base of its
+/// Memory of each object that is being read: the bytes received, the events encoded from them, and the base of its
 /// room.
 const OBJECT_BYTES: usize = 5 << 20;
 
-/// A sink's share is no smaller, unless it needs less.
+/// The least share of a sink, unless the sink needs less.
 const SHARE_BYTES_MIN: usize = 4 << 20;
 
 /// The budget and its parts, in bytes.
 pub struct Memory {
-    /// What the sinks' events may take, by the sink's name.
+    /// The memory for each sink's events, by the sink's name.
     pub sinks: BTreeMap<String, Share>,
-    /// What the objects that are read may take beyond what each of them always has.
+    /// The memory that all readings together may take beyond their bases.
     pub readings: usize,
 }
 
@@ -34,9 +35,9 @@ pub struct Memory {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Share {
     pub lanes: usize,
-    /// What each of its lanes has: one batch more has room than the window takes.
+    /// The memory of each lane: room for one batch more than the window holds.
     pub lane_bytes: usize,
-    /// A batch is full when it has so many.
+    /// A batch is full when it has this many bytes.
     pub batch_bytes: usize,
 }
 
@@ -47,7 +48,7 @@ impl Share {
 }
 
 impl Config {
-    /// The budget's parts.
+    /// Divides the budget.
     pub fn memory(&self) -> Memory {
         let needs = Needs::of(self);
         let bytes = self.limits.memory_bytes.unwrap_or(DEFAULT_BYTES).max(needs.sum());
@@ -56,7 +57,7 @@ impl Config {
     }
 }
 
-/// What a configuration needs at least.
+/// The least memory that a configuration needs.
 struct Needs {
     store: usize,
     shares: BTreeMap<String, Share>,
@@ -76,7 +77,7 @@ impl Needs {
             let flow = table.flow();
             let (lanes, batches) = (usize::from(flow.lanes), usize::from(flow.window) + 1);
             let wanted = table.batch.bytes.or(limits.batch_bytes).unwrap_or(flow.batch_bytes);
-            // The last part of a batch may go beyond it.
+            // The last part of a batch may exceed the batch's size by a buffer.
             let each = wanted.saturating_add(BUFFER_BYTES).min(most / lanes / batches);
             let batch_bytes = wanted.min((each / 2).max(each.saturating_sub(BUFFER_BYTES)));
             Share { lanes, lane_bytes: each * batches, batch_bytes }
@@ -100,13 +101,13 @@ impl Needs {
     }
 
     fn sum(&self) -> usize {
-        // One object holds rows, or is inflated.
+        // An object either has rows or is inflated, never both.
         let one = self.longest_line.saturating_add(self.inflating.max(self.rows));
         [self.store, self.shares_bytes(), self.objects, one].into_iter().fold(0, usize::saturating_add)
     }
 }
 
-/// Says what the budget must have room for, where it has not.
+/// Reports a budget that is too small, with everything that it must have room for.
 pub(super) fn check(config: &Config, found: &mut Found) {
     let Some(bytes) = config.limits.memory_bytes else { return };
     let needs = Needs::of(config);
@@ -114,7 +115,7 @@ pub(super) fn check(config: &Config, found: &mut Found) {
     if bytes >= sum {
         return;
     }
-    // Rounded up, so that what is asked for is enough.
+    // Rounded up, so that a budget of the named size is enough.
     let mib = |bytes: usize| format!("{:.1} MiB", (bytes as f64 / f64::from(1 << 20) * 10.0).ceil() / 10.0);
     let what = if needs.rows > needs.inflating { "a row group of a Parquet file" } else { "what inflates it" };
     let message = format!(

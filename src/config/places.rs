@@ -1,4 +1,4 @@
-//! No two feeds may read the same object, and no feed what the daemon writes.
+//! No two feeds may read the same object, and no feed may read what the daemon writes.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub(super) fn check(config: &Config, found: &mut Found) {
     }
 }
 
-/// A place both would read, if there is one.
+/// A place that both feeds would read, if there is one.
 fn shared(one: &feed::Config, other: &feed::Config) -> Option<String> {
     if let (Some(one), Some(other)) = (&one.directory, &other.directory) {
         let (one, other) = (resolved(one), resolved(other));
@@ -44,12 +44,12 @@ fn shared(one: &feed::Config, other: &feed::Config) -> Option<String> {
     })
 }
 
-/// Where links lead, as far as the directory is there already.
+/// The directory with its links resolved, if it exists already.
 fn resolved(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| lexical(path))
 }
 
-/// All the names by which the feed's bucket goes: its own, and where `read_through` has it, those it is the alias of.
+/// All names of the feed's bucket: the configured one, and the buckets and access points of `read_through`.
 fn buckets(feed: &feed::Config) -> BTreeSet<&str> {
     let aliases = feed.read_through.iter().flat_map(|(bucket, through)| [bucket.as_str(), through.as_str()]);
     feed.bucket.as_deref().into_iter().chain(aliases).collect()
@@ -59,7 +59,7 @@ fn prefixes(feed: &feed::Config) -> Vec<&str> {
     if feed.prefixes.is_empty() { vec![""] } else { feed.prefixes.iter().map(String::as_str).collect() }
 }
 
-/// A feed over its own output would never end.
+/// A feed that reads the daemon's own output would never end.
 fn check_written(name: &str, directory: &Path, config: &Config, found: &mut Found) {
     let directory = lexical(directory);
     let mut written: Vec<(String, PathBuf)> = vec![("state_dir".to_owned(), lexical(&config.state_dir))];
@@ -76,7 +76,7 @@ fn check_written(name: &str, directory: &Path, config: &Config, found: &mut Foun
     }
 }
 
-/// The same for a bucket.
+/// Reports a feed that reads from a bucket what a sink of type `s3` writes there.
 fn check_written_objects(name: &str, feed: &feed::Config, config: &Config, found: &mut Found) {
     for (sink, sink_config) in &config.sink {
         let Output::Bucket { bucket, endpoint_url, below } = sink_config.kind.output() else { continue };

@@ -1,4 +1,4 @@
-//! Regions: where two keys say different ones, and where none is known.
+//! Finds keys that name different regions, and keys whose region is not known at all.
 
 use crate::config::found::Found;
 use crate::config::{Config, feed};
@@ -6,7 +6,7 @@ use crate::identity::endpoint::region_of;
 use crate::sink::Output;
 use crate::transport::Location;
 
-/// Says where what names a region names another than the one configured.
+/// Reports an ARN, URL or endpoint with another region than the configured one.
 pub(super) fn check(config: &Config, found: &mut Found) {
     for (name, feed) in &config.feed {
         let region = feed.region.as_deref();
@@ -67,13 +67,13 @@ fn compare(at: &[&str], region: Option<&str>, key: &str, told: Option<String>, f
     }
 }
 
-/// The region in an ARN.
+/// The region in an ARN; `None` if it has none.
 fn of_arn(text: &str) -> Option<String> {
     let region = text.strip_prefix("arn:")?.split(':').nth(2)?;
     (!region.is_empty()).then(|| region.to_owned())
 }
 
-/// The partition that a region is in (AWS General Reference).
+/// The partition of a region (AWS General Reference).
 fn partition_of(region: &str) -> &'static str {
     match region {
         region if region.starts_with("cn-") => "aws-cn",
@@ -85,7 +85,8 @@ fn partition_of(region: &str) -> &'static str {
     }
 }
 
-/// The keys at which a region is missing, where the environment has none: of feeds, queues and sinks that ask AWS itself.
+/// The keys of feeds, queues and sinks that need a region from the environment, because they use AWS itself and name
+/// none.
 pub(super) fn missing(config: &Config) -> Vec<[&str; 3]> {
     let asks_aws = |feed: &&feed::Config| feed.bucket.is_some() && feed.endpoint_url.is_none() && feed.region.is_none();
     let feeds = config.feed.iter().filter(|(_, feed)| asks_aws(feed));

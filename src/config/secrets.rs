@@ -1,4 +1,4 @@
-//! Which keys of a configuration refer to secrets.
+//! Finds the keys of a configuration that refer to secrets.
 
 use config::{Value, ValueKind};
 
@@ -6,12 +6,13 @@ use crate::config::Config;
 use crate::config::value::{self, KeyPath};
 use crate::secret::Reference;
 
-/// A reference that is none: whatever key takes it takes references only as text.
+/// A malformed reference: a key that accepts it takes any text, not a reference.
 const NO_REFERENCE: &str = "env:";
 
-/// The references in a tree that can be read, each with its key.
+/// The references to secrets in a valid tree, each with its key.
 ///
-/// A text that looks like a reference is one where its key refuses a malformed one: a bucket's name refuses neither.
+/// A text that looks like a reference counts only if its key refuses a malformed reference. A bucket's name, for
+/// example, accepts both.
 pub(super) fn references(tree: &Value) -> Vec<(KeyPath, Reference)> {
     let mut texts = Vec::new();
     collect(tree, &mut KeyPath::new(), &mut texts);
@@ -33,7 +34,7 @@ fn collect(value: &Value, path: &mut KeyPath, texts: &mut Vec<(KeyPath, Referenc
     }
 }
 
-/// The tree with another text at a path.
+/// A copy of the tree with another text at a path.
 fn with(tree: &Value, at: &[String], text: &str) -> Value {
     let mut tree = tree.clone();
     let place = at.iter().try_fold(&mut tree, |node, key| match &mut node.kind {

@@ -1,20 +1,20 @@
-//! Whether the file system below the state directory keeps what is written to it, and keeps it from others.
+//! Checks that the state directory's file system keeps data, and that other users cannot read it.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-/// What is doubtful about keeping the checkpoint store here, if anything; nothing when the file system cannot be told.
+/// Why the checkpoint store should not be kept here; `None` if there is no objection, or the file system is unknown.
 ///
 /// SQLite's write-ahead log needs shared memory and locks that network file systems do not honour (SQLite, "Write-Ahead
-/// Logging"); the others forget.
+/// Logging"); file systems in memory, and a container's own layer, lose the store.
 pub(crate) fn doubt(state_dir: &Path) -> Option<&'static str> {
     let existing = state_dir.ancestors().find(|path| path.exists())?;
     let kind = rustix::fs::statfs(existing).ok()?.f_type;
     about(u64::try_from(kind).ok()? & 0xffff_ffff)
 }
 
-/// Who else may look into the state directory, and the mode that says so; nothing where it is not there yet, since it is made
-/// for its owner alone.
+/// Which other users may read the state directory, and its mode; `None` if there are none. A directory that does not
+/// exist yet is fine: the daemon creates it for its own user only.
 pub(crate) fn exposed(state_dir: &Path) -> Option<(&'static str, u32)> {
     let mode = state_dir.metadata().ok()?.permissions().mode() & 0o777;
     let who = match mode {
@@ -25,7 +25,7 @@ pub(crate) fn exposed(state_dir: &Path) -> Option<(&'static str, u32)> {
     Some((who, mode))
 }
 
-/// The numbers are those of statfs(2).
+/// `kind` is a file system's magic number of statfs(2).
 fn about(kind: u64) -> Option<&'static str> {
     match kind {
         0x6969 | 0x517b | 0xff53_4d42 | 0xfe53_4d42 | 0x5346_414f | 0x00c3_6400 => {

@@ -1,4 +1,5 @@
-//! Reads typed configuration out of a merged tree of values, strictly, and says what is wrong in words a person acts on.
+//! Reads typed configuration out of a merged tree of values, strictly, and reports faults in words that an operator can
+//! act on.
 
 use std::fmt::Display;
 use std::iter;
@@ -9,21 +10,21 @@ use serde::de::{self, DeserializeOwned, IntoDeserializer};
 use serde::{Deserialize as _, forward_to_deserialize_any};
 use serde_path_to_error::Segment;
 
-/// Where in the tree: the keys from its root; a list's element is its index.
+/// A path in the tree: the keys from the root, with an index for a list's element.
 pub(super) type KeyPath = Vec<String>;
 
-/// The origin of a value that is the text of an environment variable.
+/// Marks a value as the text of an environment variable.
 const VARIABLE: &str = "environment";
 
-/// The key that names the variant where a table has several forms.
+/// The key that names the form of a table with several forms.
 const VARIANT: &str = "type";
 
-/// The text of an environment variable. Its type is the one that its key expects.
+/// The text of an environment variable as a value. Its key decides the type.
 pub(super) fn from_variable(text: &str) -> Value {
     Value::new(Some(&VARIABLE.to_owned()), text)
 }
 
-/// What is wrong with a value, as far as its type is concerned.
+/// What is wrong with a value's type or key.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(super) enum Complaint {
     #[error("unknown key `{key}`")]
@@ -32,7 +33,7 @@ pub(super) enum Complaint {
     MissingKey(&'static str),
     #[error("unknown value `{given}`")]
     UnknownChoice { given: String, expected: &'static [&'static str] },
-    /// The value itself is left out: it may be a secret.
+    /// The message leaves out the value, which may be a secret.
     #[error("expected {wanted}, found {found}")]
     WrongKind { found: &'static str, wanted: String },
     /// A complaint about the key that names the table's form.
@@ -42,15 +43,16 @@ pub(super) enum Complaint {
     Other(String),
 }
 
-/// A complaint, and the path of the value it is about: for a missing key, of the table it is missing from.
+/// A complaint, and the path of the value it is about; for a missing key, the path of the table that lacks it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Fault {
     pub(super) at: KeyPath,
     pub(super) complaint: Complaint,
 }
 
-/// The first fault is the error. A file's values are not converted: a number is no text, a text no number. The text of
-/// an environment variable is what its key expects: text as it stands, anything else as TOML reads it, or a list or a table as JSON does.
+/// Returns the first fault as the error. Values of a file are not converted between numbers and texts. For an
+/// environment variable the key decides: it is the unchanged text, or the value that TOML reads in it, or a list or
+/// table in JSON.
 ///
 /// An enum whose variants hold a table is written as that table, with the variant's name at the key `type`.
 pub(super) fn read<T: DeserializeOwned>(tree: &Value) -> Result<T, Fault> {
@@ -83,7 +85,7 @@ pub(super) fn read<T: DeserializeOwned>(tree: &Value) -> Result<T, Fault> {
 struct Node<'a>(&'a Value);
 
 impl<'a> Node<'a> {
-    /// The text of an environment variable, if it is that.
+    /// The text, if the value is the text of an environment variable.
     fn variable(&self) -> Option<&'a str> {
         match &self.0.kind {
             ValueKind::String(text) if self.0.origin() == Some(VARIABLE) => Some(text),
@@ -99,7 +101,7 @@ impl<'a> Node<'a> {
     }
 }
 
-/// The keys of a table, also of one that is the text of a variable.
+/// The keys of a table, also if a variable's text holds the table.
 pub(super) fn keys(table: &Value) -> Vec<String> {
     let parsed = Node(table).variable().map(parsed);
     match &parsed.as_ref().unwrap_or(table).kind {
@@ -108,7 +110,7 @@ pub(super) fn keys(table: &Value) -> Vec<String> {
     }
 }
 
-/// Whether any text in it is this one.
+/// Whether the value contains this text anywhere.
 pub(super) fn holds_text(value: &Value, text: &str) -> bool {
     match &value.kind {
         ValueKind::String(own) => own == text || Node(value).variable().is_some_and(|own| own.contains(text)),
@@ -118,7 +120,7 @@ pub(super) fn holds_text(value: &Value, text: &str) -> bool {
     }
 }
 
-/// What the text of a variable is where its key expects no text: a value as TOML writes it, or a list or table of JSON.
+/// Parses a variable's text for a key that expects no text: a TOML value, or a list or table in JSON.
 fn parsed(text: &str) -> Value {
     match text.parse::<toml_edit::Value>() {
         Ok(toml_edit::Value::Integer(number)) => Value::new(None, *number.value()),
@@ -133,7 +135,8 @@ fn parsed(text: &str) -> Value {
     }
 }
 
-/// What stands within a variable's list. Quoted text is text, whatever is expected; a bare value is read as a variable is.
+/// An element of a variable's list. Quoted text stays text, whatever its key expects; a bare value is converted like a
+/// variable's text.
 fn element(value: &toml_edit::Value) -> Value {
     match value {
         toml_edit::Value::String(text) => Value::new(None, text.value().as_str()),
@@ -146,7 +149,7 @@ fn element(value: &toml_edit::Value) -> Value {
     }
 }
 
-/// The same of JSON.
+/// The value of a JSON list or table in a variable.
 fn json(value: serde_json::Value) -> Value {
     match value {
         serde_json::Value::Null => Value::new(None, ValueKind::Nil),
@@ -278,7 +281,7 @@ impl de::Error for Complaint {
     }
 }
 
-/// What a value is, in words.
+/// A value's kind in an operator's words.
 pub(super) fn kind_of(value: &ValueKind) -> &'static str {
     match value {
         ValueKind::Nil => "nothing",
@@ -309,7 +312,7 @@ fn kind(found: &de::Unexpected<'_>) -> &'static str {
     }
 }
 
-/// Serde names Rust's types; whoever writes a configuration knows TOML's.
+/// Translates Serde's names of Rust types into TOML's, which operators know.
 fn in_words(wanted: String) -> String {
     match wanted.as_str() {
         number if WHOLE_NUMBERS.contains(&number) => "a whole number not below zero".to_owned(),

@@ -1,26 +1,27 @@
-//! Which key an environment variable sets: names in variables have no dots and dashes, and mostly no small letters.
+//! Finds the key that an environment variable sets. Variables' names have no dots and dashes, and mostly no small
+//! letters.
 
 use config::{Map, Value, ValueKind};
 
 use crate::config::found::did_you_mean;
 use crate::config::value::{KeyPath, kind_of};
 
-/// What the name of a variable that sets a key begins with; `__` stands between the keys of its path.
+/// The prefix of variables that set a key; `__` stands between the keys of the path.
 pub(super) const PREFIX: &str = "AUDITFERRY__";
-/// What such a name was probably meant to begin with, where it begins with this alone.
+/// A variable with only this prefix may have been meant for [`PREFIX`].
 const NEAR_PREFIX: &str = "AUDITFERRY_";
 /// The configuration's keys, from its root.
 const ROOTS: &[&str] = &["state_dir", "admin", "log", "limits", "identity", "queue", "feed", "sink"];
-/// Those that hold tables by the operator's names.
+/// The root keys whose tables have names that the operator chooses.
 const NAMED: &[&str] = &["identity", "queue", "feed", "sink"];
 
-/// The path that `keys`, a variable's name behind its prefix, has in the tree that the files give.
+/// The path in the files' tree that `keys` means; `keys` is a variable's name without its prefix.
 ///
-/// A key of the tree is meant whatever its letters' case, and `_` stands for `-` and `.` too; of several that are then the
-/// same, the one that is spelt so, or is in small letters. What the tree does not have is taken in small letters.
+/// A key of the tree matches in any case, and `_` also stands for `-` and `.`. If several keys match, the one that is
+/// spelt exactly so is taken, or else the one in small letters. A key that the tree lacks is taken in small letters.
 ///
 /// # Errors
-/// When several keys may be meant, when no table has the name, or when the key would be inside of what is no table.
+/// If several keys may be meant, if no table has the name, or if the path leads into a value that is not a table.
 pub(super) fn path(keys: &str, tree: &Value) -> Result<KeyPath, String> {
     let (mut path, mut rest, mut node) = (KeyPath::new(), keys, Some(tree));
     loop {
@@ -65,7 +66,7 @@ pub(super) fn path(keys: &str, tree: &Value) -> Result<KeyPath, String> {
     }
 }
 
-/// The key of the table that `rest` begins with: the longest, since names may have `__` themselves.
+/// The table's longest key with which `rest` begins. The longest is taken because names may contain `__` themselves.
 fn known<'t>(rest: &str, table: &'t Map<String, Value>) -> Result<Option<&'t str>, String> {
     let begins = |key: &&str| {
         let spelt = rest.get(..key.len()).is_some_and(|start| start.bytes().map(folded).eq(key.bytes().map(folded)));
@@ -92,17 +93,17 @@ fn folded(byte: u8) -> u8 {
     }
 }
 
-/// What a variable is whose name begins almost as those that set keys do.
+/// A variable whose prefix is similar to [`PREFIX`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Stray {
-    /// It was meant to set a key, as it seems by the first.
+    /// The variable was probably meant to set a key; holds the name that was meant.
     Meant(String),
-    /// It sets nothing, and may be somebody's.
+    /// The variable sets no key, and may belong to another program.
     Unknown,
 }
 
-/// Judges a variable that does not begin with [`PREFIX`]; nothing where its name is not like ours, or Kubernetes made it of
-/// a Service that is called as we are (`AUDITFERRY_SERVICE_HOST`, `AUDITFERRY_METRICS_PORT_9598_TCP`).
+/// Judges a variable without [`PREFIX`]; `None` if its name is not similar, or if Kubernetes made it from a Service
+/// named like the daemon (`AUDITFERRY_SERVICE_HOST`, `AUDITFERRY_METRICS_PORT_9598_TCP`).
 pub(super) fn stray(name: &str) -> Option<Stray> {
     let rest = name.strip_prefix(NEAR_PREFIX)?;
     if is_of_a_service(name) {
