@@ -1,4 +1,4 @@
-//! The program: arguments in, exit code out; what happens between is told in `cli`.
+//! The program's entry point. `cli` runs the command and chooses the exit code.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Times and sizes: as a configuration writes them, and as messages repeat them.
+//! Times and sizes, as a configuration writes them and as messages print them.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Span, SpanRelativeTo};
 use serde::Deserializer;
 use serde::de::{self, Unexpected};
 
-/// What a size may be counted in. A bare `k` or `M` is neither: it is a thousand to some and 1024 to others.
+/// The units of sizes. A bare `k` or `M` is no unit, because it means a thousand to some people and 1024 to others.
 const SIZE_UNITS: [(&str, u64); 11] = [
     ("b", 1),
     ("kib", 1 << 10),
@@ -23,15 +23,15 @@ const SIZE_UNITS: [(&str, u64); 11] = [
     ("pb", 1_000_000_000_000_000),
 ];
 
-/// A time such as `90s`, `1h 30m` or `7d`, a day having 24 hours. Nothing where it is none, is below zero, or has units whose
-/// length is not always the same.
+/// A time such as `90s`, `1h 30m` or `7d`, where a day has 24 hours. `None` if the text is no time, is below zero, or
+/// has units of varying length, such as months.
 pub(crate) fn parse_time(text: &str) -> Option<Duration> {
     let span: Span = text.parse().ok()?;
     let signed: SignedDuration = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
     Duration::try_from(signed).ok()
 }
 
-/// A size in bytes such as `8 MiB`, `1.5GB` or `4096`. Nothing where it is none or has no unit that is known.
+/// A size in bytes such as `8 MiB`, `1.5GB` or `4096`. `None` if the text is no size or its unit is unknown.
 pub(crate) fn parse_size(text: &str) -> Option<u64> {
     let text = text.trim();
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -41,7 +41,7 @@ pub(crate) fn parse_size(text: &str) -> Option<u64> {
         unit => SIZE_UNITS.iter().find(|(name, _)| *name == unit)?.1,
     };
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    // More digits than nine make no byte's difference that anybody means.
+    // More than nine digits of a fraction cannot be meant: they would differ by less than a byte.
     if whole.is_empty()
         || whole.len() > 1 && whole.starts_with('0')
         || number.ends_with('.')
@@ -56,22 +56,22 @@ pub(crate) fn parse_size(text: &str) -> Option<u64> {
     bytes.checked_add(u64::try_from(part).ok()?)
 }
 
-/// Reads a time of a configuration.
+/// Deserializes a time.
 pub(crate) fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     deserializer.deserialize_str(TimeText)
 }
 
-/// The same of a key that may be left out.
+/// Deserializes the time of an optional key.
 pub(crate) fn some_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     time(deserializer).map(Some)
 }
 
-/// Reads a size of a configuration: a number of bytes, or a text with a unit.
+/// Deserializes a size in bytes: a number of bytes, or a text with a unit.
 pub(crate) fn bytes<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Result<T, D::Error> {
     deserializer.deserialize_any(SizeText(PhantomData))
 }
 
-/// The same of a key that may be left out.
+/// Deserializes the size of an optional key.
 pub(crate) fn some_bytes<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Result<Option<T>, D::Error> {
     bytes(deserializer).map(Some)
 }
@@ -114,7 +114,7 @@ impl<T: TryFrom<u64>> de::Visitor<'_> for SizeText<T> {
     }
 }
 
-/// A time, shown as a configuration writes it.
+/// A time that is printed as a configuration writes it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Time(pub(crate) Duration);
 
@@ -135,7 +135,7 @@ impl fmt::Display for Time {
     }
 }
 
-/// A size in bytes, shown in the largest unit that it is a whole number of.
+/// A size in bytes that is printed in the largest unit of which it is a whole multiple.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Size(pub(crate) u64);
 

@@ -1,4 +1,4 @@
-//! Asks a running daemon for one of its pages, over the address or socket that it listens on.
+//! Requests a page from a running daemon, at the address or socket on which it listens.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -20,7 +20,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest body that is read, in bytes.
 const BODY_BYTES_MAX: usize = 256 << 10;
 
-/// What the daemon answered.
+/// The daemon's answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Answer {
     pub status: StatusCode,
@@ -36,12 +36,12 @@ pub(crate) enum AskError {
     Unreachable { listen: Listen, source: io::Error },
     #[error("the daemon at {listen} did not answer within {limit:?}")]
     Silent { listen: Listen, limit: Duration },
-    /// Another program listens there, or the connection broke.
+    /// Another program listens at that address, or the connection broke.
     #[error("what listens at {listen} gave no HTTP answer: {reason}")]
     Garbled { listen: Listen, reason: String },
 }
 
-/// Asks for a page, such as `/livez`, of the daemon that was configured to listen there.
+/// Requests a page, such as `/livez`, from the daemon that is configured to listen at `listen`.
 pub(crate) async fn ask(listen: &Listen, page: &str) -> Result<Answer, AskError> {
     ask_within(ANSWER_TIMEOUT, listen, page).await
 }
@@ -66,7 +66,7 @@ async fn connect(listen: &Listen, page: &str) -> Result<Answer, AskError> {
     answer.map_err(|reason| AskError::Garbled { listen: listen.clone(), reason })
 }
 
-/// An address that stands for all of the machine's is asked on the loopback interface.
+/// Replaces an address that means all interfaces by the loopback address.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -76,7 +76,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// One request and its answer; the error says what was wrong.
+/// Sends one request and returns its answer; the error is a reason for people.
 async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin, page: &str) -> Result<Answer, String> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
     let request = Request::get(page).header(HOST, "localhost").body(Empty::<Bytes>::new());
@@ -88,7 +88,7 @@ async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin, page: &str) -> Re
         let body = body.map_err(|error| error.to_string())?.to_bytes();
         Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
     };
-    // The connection ends once the request is answered and its sender is gone.
+    // The connection ends once the request is answered and the sender is dropped.
     let (answer, _) = tokio::join!(answered, connection);
     answer
 }
@@ -100,7 +100,7 @@ mod tests {
 
     use super::*;
 
-    /// Asks a server that reads the request and says this.
+    /// Asks a server that reads the request and answers `reply`.
     async fn asked(reply: &'static [u8]) -> Result<Answer, AskError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let listen = Listen::Tcp(listener.local_addr().unwrap());

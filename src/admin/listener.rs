@@ -1,4 +1,4 @@
-//! What the admin server listens on: an address, or a Unix socket with its file.
+//! The listener of the admin server: an address, or a Unix socket with its file.
 
 use std::fs::Permissions;
 use std::io::{self, ErrorKind};
@@ -13,7 +13,7 @@ use crate::config::Listen;
 /// The socket's user and group may connect.
 const SOCKET_MODE: u32 = 0o660;
 
-/// Listens on an address or at a path.
+/// A bound address or Unix socket.
 pub(crate) enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener),
@@ -24,7 +24,7 @@ impl Listener {
     /// own file is removed when the returned [`SocketFile`] is dropped.
     ///
     /// # Errors
-    /// Another process answers there, or the path names something that is no socket, which is left as it is.
+    /// If another process listens there, or if the path names a file that is no socket; that file is not changed.
     pub(crate) async fn bind(listen: &Listen) -> io::Result<(Self, Option<SocketFile>)> {
         match listen {
             Listen::Tcp(address) => Ok((Self::Tcp(TcpListener::bind(address).await?), None)),
@@ -43,7 +43,7 @@ impl Listener {
         }
     }
 
-    /// The address that was bound: with port 0, the port that the system chose.
+    /// The bound address; if port 0 was configured, with the port that the system chose. `None` for a socket.
     pub(crate) fn address(&self) -> io::Result<Option<SocketAddr>> {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(Some),
@@ -52,7 +52,7 @@ impl Listener {
     }
 }
 
-/// The file of a bound socket, removed when dropped unless another file has taken its name.
+/// The file of a bound socket. Dropping it removes the file, unless another file has its name now.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
@@ -71,13 +71,13 @@ impl Drop for SocketFile {
     fn drop(&mut self) {
         let there = std::fs::symlink_metadata(&self.path);
         if there.is_ok_and(|there| (there.dev(), there.ino()) == (self.device, self.inode)) {
-            // If it stays, the next process finds that nobody answers there.
+            // If the file stays, the next process replaces it, because nobody listens there.
             let _ = std::fs::remove_file(&self.path);
         }
     }
 }
 
-/// Removes the file of a socket on which nobody listens any more.
+/// Removes the file of a socket on which no process listens any more.
 async fn remove_stale(path: &Path) -> io::Result<()> {
     if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
         return Err(io::Error::new(ErrorKind::AlreadyExists, "the path names a file that is no socket"));
@@ -85,7 +85,7 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
     match UnixStream::connect(path).await {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => std::fs::remove_file(path),
         Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
-        // It answers, or has more connections waiting than it takes.
+        // The socket accepts connections, or its queue of waiting connections is full.
         _ => Err(io::Error::new(ErrorKind::AddrInUse, "another process listens there")),
     }
 }

@@ -29,14 +29,14 @@ use crate::telemetry::status::{self, Now};
 pub(crate) use client::{Answer, AskError, ask};
 pub(crate) use listener::{Listener, SocketFile};
 
-/// How long one connection may take, from its first byte to its last.
+/// The longest life of one connection.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many connections are open at once.
+/// The most connections that are open at once.
 const CONNECTIONS_MAX: usize = 64;
 /// The most bytes of request line and headers that are read.
 const REQUEST_BYTES_MAX: usize = 16 << 10;
 
-/// What is served.
+/// The state that the pages show.
 #[derive(Clone)]
 pub(crate) struct State {
     pub metrics: Arc<Metrics>,
@@ -44,17 +44,17 @@ pub(crate) struct State {
     pub now: Arc<dyn Fn() -> Now + Send + Sync>,
 }
 
-/// Answers requests. Of more connections than [`CONNECTIONS_MAX`] the oldest is closed, so that whoever opens many and sends
-/// nothing keeps nobody else from an answer. Returns only when the listener fails, for want of descriptors for example; it
-/// may be called again after a while. Cancel-safe: dropping it closes the connections being answered.
+/// Answers requests. Past [`CONNECTIONS_MAX`] connections the oldest is closed, so that a client with many silent
+/// connections does not keep others from an answer. Returns only when the listener fails, for example because no
+/// descriptor is free; call it again after a while. Cancel-safe: dropping it closes the connections being answered.
 ///
-/// `GET /metrics`: OpenMetrics text. `GET /livez`: 200 while the supervisor goes round. `GET /readyz`: 200 once the store
-/// and every sink were opened and every identity was asked for credentials, else 503 naming what is missing; either way
-/// with a line for each feed, queue, sink and identity that stands still, since when and why. It stays 200 then: a restart
-/// would not help. `GET /status`: all that is known of each of them, as JSON.
+/// `GET /metrics`: OpenMetrics text. `GET /livez`: 200 while the supervisor's loop runs. `GET /readyz`: 200 once the
+/// store and every sink were opened and every identity was asked for credentials, before that 503 with the missing
+/// parts. Once 200, it stays so, because a restart would not help. In either case a line for each failing feed, queue,
+/// sink and identity says since when and why. `GET /status`: everything known about these parts, as JSON.
 pub(crate) async fn serve(listener: &Listener, state: &State) -> io::Error {
     let mut connections = FuturesUnordered::new();
-    // Each connection ends when what stands here for it is dropped.
+    // A connection is closed when its sender in this queue is dropped.
     let mut open: VecDeque<oneshot::Sender<()>> = VecDeque::new();
     loop {
         let connection = tokio::select! {
@@ -65,7 +65,7 @@ pub(crate) async fn serve(listener: &Listener, state: &State) -> io::Error {
             }
             accepted = accept(listener, state) => match accepted {
                 Ok(connection) => connection,
-                // The client went away while it waited.
+                // The client closed the connection while it waited to be accepted.
                 Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => continue,
                 Err(error) => return error,
             },
@@ -85,8 +85,8 @@ pub(crate) async fn serve(listener: &Listener, state: &State) -> io::Error {
     }
 }
 
-/// Waits for a connection. What is given back answers it; a connection that fails or takes too long is its client's matter
-/// alone.
+/// Waits for a connection and returns the future that answers it. A connection that fails or takes too long affects
+/// only its own client.
 async fn accept<'s>(listener: &Listener, state: &'s State) -> io::Result<BoxFuture<'s, ()>> {
     Ok(match listener {
         Listener::Tcp(listener) => connection(listener.accept().await?.0, state).boxed(),
@@ -218,7 +218,7 @@ mod tests {
         let mut idle = VecDeque::new();
         for number in 0..3 * CONNECTIONS_MAX {
             let mut stream = TcpStream::connect(address).await.unwrap();
-            // Some stop in the middle of their request.
+            // Every other client stops in the middle of its request.
             if number % 2 == 0 {
                 stream.write_all(b"GET /livez HTTP/1.1\r\nHo").await.unwrap();
             }
@@ -244,7 +244,7 @@ mod tests {
         let server = tokio::spawn(async move { serve(&Listener::Tcp(listener), &state(0)).await });
         let request = format!("GET /livez HTTP/1.1\r\nHost: x\r\nX: {}", "x".repeat(2 * REQUEST_BYTES_MAX));
         let mut stream = TcpStream::connect(address).await.unwrap();
-        // The server may close before all of it is written.
+        // The server may close the connection before the whole request is written.
         let _ = stream.write_all(request.as_bytes()).await;
         let mut reply = Vec::new();
         let _ = stream.read_to_end(&mut reply).await;

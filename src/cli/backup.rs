@@ -1,4 +1,4 @@
-//! `auditferry backup`: a copy of the checkpoint store, to be put back when the disk is lost.
+//! `auditferry backup`: copies the checkpoint store, for a restore after a disk is lost.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -8,15 +8,15 @@ use crate::cli::{Status, loaded, open_status};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The daemon's configuration file; repeatable as there. Only its state_dir is used.
+    /// The daemon's configuration file; repeatable, as for `run`. Only its state_dir is used.
     #[arg(long, value_name = "FILE", required = true)]
     config: Vec<PathBuf>,
-    /// Where the copy goes: a directory that is empty or not there yet.
+    /// The directory for the copy, which must be empty or not exist yet.
     #[arg(value_name = "DIRECTORY")]
     to: PathBuf,
 }
 
-/// Copies, and says where to.
+/// Makes the copy and prints its path.
 pub(super) fn run(args: &Args) -> Status {
     let loaded = match loaded(&args.config) {
         Ok(loaded) => loaded,

@@ -1,4 +1,4 @@
-//! The content of a file that is decoded: lines, whatever they are compressed with, or rows.
+//! The content of a file that `decode` reads: lines, compressed or not, or rows of Parquet.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,13 +11,13 @@ use crate::records::Framing;
 use crate::records::elements::Elements;
 use crate::records::rows::{self, Rows};
 
-/// As the daemon's limits by default.
+/// The defaults of the daemon's limits.
 const INFLATE_LIMITS: InflateLimits = InflateLimits { inflated_bytes_max: 16 << 30, ratio_max: 1000 };
 
-/// Enough to tell what a file is.
+/// A Parquet file is recognised by its first four bytes.
 const BEGINNING_BYTES: usize = 4;
 
-/// Where the bytes come from.
+/// The file, or standard input.
 pub(super) enum Source {
     Stream(io::Stdin),
     File(File),
@@ -32,10 +32,10 @@ impl Read for Source {
     }
 }
 
-/// The content cannot be had at all, for the reason that the error holds.
+/// The content cannot be read at all, for the reason in the error.
 pub(super) struct Refused(pub(super) io::Error);
 
-/// The content in lines, and whether these are rows of a Parquet file.
+/// The content as lines, and whether the lines are rows of a Parquet file.
 pub(super) fn content(
     family: &Family,
     mut source: Source,
@@ -50,7 +50,7 @@ pub(super) fn content(
     }
     let file = match source {
         Source::File(file) => file,
-        // Parquet begins at its end.
+        // A Parquet file is read from its end, which a stream does not allow.
         Source::Stream(stream) => {
             let mut file = tempfile::tempfile().map_err(Refused)?;
             io::copy(&mut io::Cursor::new(beginning).chain(stream), &mut file).map_err(Refused)?;

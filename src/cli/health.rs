@@ -1,4 +1,4 @@
-//! `auditferry health`: whether the daemon that runs with a configuration is live, or ready.
+//! `auditferry health`: asks the running daemon of a configuration whether it is live, or ready.
 
 use std::io::{self, ErrorKind, Write as _};
 use std::path::PathBuf;
@@ -13,12 +13,12 @@ pub(super) struct Args {
     /// Ask whether the daemon is ready for work, not only whether it is alive.
     #[arg(long)]
     ready: bool,
-    /// A configuration file of the daemon's; repeatable, as for `run`. Of it only the table [admin] is looked at.
+    /// A configuration file of the daemon; repeatable, as for `run`. Only its table [admin] is used.
     #[arg(long, value_name = "FILE", default_value = "/etc/auditferry/auditferry.toml")]
     config: Vec<PathBuf>,
 }
 
-/// Prints what the daemon answers. It is well when that is 200.
+/// Prints the daemon's answer. The daemon is healthy if it answers 200.
 pub(super) fn run(args: &Args) -> Status {
     let listen = match load_listen(&args.config, std::env::vars_os()) {
         Ok(Some(listen)) => listen,
@@ -54,7 +54,7 @@ pub(super) fn run(args: &Args) -> Status {
 
 fn told(answer: &Answer) -> Status {
     let shown = answer.body.replace(|character| is_hidden(character) && character != '\n', " ");
-    // The code tells it, also where nobody reads.
+    // The exit code has the result, even if standard output is closed.
     let _ = io::stdout().write_all(shown.as_bytes());
     match answer.status.as_u16() {
         200 => Status::Done,

@@ -1,4 +1,4 @@
-//! `auditferry sink test`: whether a sink's receiver can be reached, lets us in and takes an event.
+//! `auditferry sink test`: checks that a sink's receiver can be reached, accepts our credentials and takes an event.
 
 use std::path::PathBuf;
 
@@ -7,13 +7,13 @@ use crate::collector::{self, SinkTestError, SinkTestStep};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Send one marked event to a sink and wait until its receiver has it. Nothing else is read, delivered or remembered.
+    /// Send one marked event to a sink and wait until its receiver has it. Reads, delivers and stores nothing else.
     Test(Args),
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A configuration file; repeatable, later ones override earlier.
+    /// A configuration file; repeatable, later files override earlier ones.
     #[arg(long, value_name = "FILE", required = true)]
     config: Vec<PathBuf>,
     /// The sink's name: `siem` for `[sink.siem]`.

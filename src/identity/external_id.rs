@@ -1,4 +1,4 @@
-//! External ids: what a trust policy asks for besides the caller, which some hold for a secret.
+//! External ids, which a role's trust policy may require besides the caller. Some operators treat them as secrets.
 
 use serde::Deserialize;
 
@@ -6,10 +6,10 @@ use crate::identity::validate::within;
 use crate::secret::{NoReference, Reference, SecretError};
 
 const CHARS_MAX: usize = 1224;
-/// What references begin with. An external id may begin so too; it has to be referred to, then.
+/// Prefixes of references. An external id that begins with one of them itself can only be given by a reference.
 const KINDS: [&str; 3] = ["env:", "file:", "credential:"];
 
-/// An external id, or where it is.
+/// An external id, or a reference to it.
 #[derive(Clone, Deserialize)]
 #[serde(try_from = "String")]
 pub enum ExternalId {
@@ -28,7 +28,7 @@ impl TryFrom<String> for ExternalId {
     }
 }
 
-/// Why there is no external id that STS would take. It is not repeated.
+/// Why there is no external id that STS would accept. The messages do not contain the id.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ExternalIdError {
     #[error("the external id cannot be read: {0}")]
@@ -38,7 +38,7 @@ pub(super) enum ExternalIdError {
 }
 
 impl ExternalId {
-    /// Whether STS takes it, as far as it stands in the configuration.
+    /// Whether STS accepts the id. A reference is assumed to be good: its secret is checked when it is read.
     pub(super) fn is_allowed(&self) -> bool {
         match self {
             Self::Text(text) => is_allowed(text),
@@ -49,7 +49,7 @@ impl ExternalId {
     /// The external id itself.
     ///
     /// # Errors
-    /// When the reference leads to nothing, or to what STS would refuse.
+    /// If the reference cannot be read, or its secret is an id that STS would refuse.
     pub(super) fn read(&self) -> Result<String, ExternalIdError> {
         match self {
             Self::Text(text) => Ok(text.clone()),

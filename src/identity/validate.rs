@@ -1,4 +1,4 @@
-//! Which identities can be right at all, judged without asking anybody.
+//! Checks identities as far as that is possible without calls to AWS.
 
 use std::time::Duration;
 
@@ -6,26 +6,27 @@ use crate::identity::{Config, RoleConfig, endpoint};
 
 /// STS refuses shorter sessions (API reference of `AssumeRole`, as are the limits below).
 const DURATION_MIN: Duration = Duration::from_secs(900);
-/// No role allows longer sessions.
+/// The longest session that any role allows.
 const DURATION_MAX: Duration = Duration::from_secs(12 * 3600);
-/// No session of a role assumed from another role's session is longer.
+/// The longest session of a role that is assumed with another role's credentials.
 const CHAINED_DURATION_MAX: Duration = Duration::from_secs(3600);
-/// More roles are a mistake rather than a design.
+/// A chain of more roles is probably a mistake.
 const ROLES_MAX: usize = 8;
 const SESSION_POLICY_CHARS_MAX: usize = 2048;
 
-/// What is wrong with an identity, and where: the field by its place in the table.
+/// One fault of an identity's table.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("`{field}`: {problem}")]
 pub struct ConfigError {
-    /// Such as `assume_role[1].duration`.
+    /// The field's path in the table, such as `assume_role[1].duration`.
     pub field: String,
-    /// What it is, and what is expected. Never the value of an external id.
+    /// The value found, and what is expected. Never contains an external id.
     pub problem: String,
 }
 
 impl Config {
-    /// Everything that STS would refuse, or that can only be a mistake, as far as it can be known without asking AWS.
+    /// All settings that STS would refuse, or that are certainly mistakes, as far as that can be known without calls to
+    /// AWS.
     pub fn faults(&self) -> Vec<ConfigError> {
         let mut faults = Vec::new();
         if self.profile.as_deref().is_some_and(|profile| profile.trim().is_empty()) {
@@ -117,7 +118,7 @@ fn is_role_arn(arn: &str) -> bool {
         && !role.ends_with('/')
 }
 
-/// Whether a text has as many characters, each an ASCII letter, a digit, or one of `others`.
+/// Whether a text has `min` to `max` characters, each an ASCII letter, a digit, or one of `others`.
 pub(super) fn within(text: &str, min: usize, max: usize, others: &str) -> bool {
     (min..=max).contains(&text.len()) && text.chars().all(|char| char.is_ascii_alphanumeric() || others.contains(char))
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-/// How many partitions are remembered at once, over all feeds.
+/// The most partitions that are remembered, for all feeds together.
 const PARTITIONS_MAX: usize = 1000;
 
-/// What was last delivered, by feed and partition. Silence of one tenant is seen here.
+/// The newest event delivered for each feed and partition. It shows when a single tenant sends nothing any more.
 #[derive(Default)]
 pub(super) struct Freshness {
     partitions: BTreeMap<(String, String), Newest>,
@@ -14,12 +14,12 @@ pub(super) struct Freshness {
 
 struct Newest {
     event_ms: i64,
-    /// The number of the note that touched it last.
+    /// The number of the last note about this partition.
     touched: u64,
 }
 
 impl Freshness {
-    /// Remembers the newest event; where there is no room, the partition not touched for longest is forgotten.
+    /// Remembers the newest event. If there is no room, the partition without a note for the longest time is forgotten.
     pub(super) fn note(&mut self, feed: &str, partition: &str, event_ms: i64) {
         self.notes += 1;
         let key = (feed.to_owned(), partition.to_owned());
@@ -42,7 +42,7 @@ impl Freshness {
         self.newest().filter(|(name, _, _)| *name == feed).map(|(_, _, event_ms)| event_ms).max()
     }
 
-    /// Feed, partition, and the time of its newest event in milliseconds since the epoch.
+    /// For each partition: feed, partition, and the time of its newest event in milliseconds since the epoch.
     pub(super) fn newest(&self) -> impl Iterator<Item = (&str, &str, i64)> {
         self.partitions.iter().map(|((feed, partition), newest)| (feed.as_str(), partition.as_str(), newest.event_ms))
     }

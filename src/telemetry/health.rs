@@ -1,4 +1,4 @@
-//! Whether the daemon runs, and which of its feeds, queues, sinks and identities stand still, since when and why.
+//! Whether the daemon is live, and which of its feeds, queues, sinks and identities are failing, since when and why.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,22 +7,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::telemetry::one_line;
 
-/// No reason is longer, in bytes.
+/// The longest reason, in bytes.
 const REASON_BYTES_MAX: usize = 1500;
 
-/// A failure that did not come again for as long is over once the part works at something else: what failed may not have
-/// been tried since.
+/// A failure that was not repeated for this long ends once the part succeeds at another activity: the failed activity
+/// may not have been tried since.
 const STALE_MS: u64 = 600_000;
 
-/// Shared by the collector, which writes it, and by whoever asks. All times are in milliseconds since the process
-/// started, on the monotonic clock.
+/// The state of all parts. The collector writes it; the admin server and the service manager read it. All times are in
+/// milliseconds since the process started, on the monotonic clock.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     beat_ms: AtomicU64,
     parts: Mutex<BTreeMap<Part, Entry>>,
 }
 
-/// What can stand still by itself.
+/// A part of the daemon that can fail independently of others.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Part {
     pub kind: PartKind,
@@ -38,7 +38,7 @@ pub(crate) enum PartKind {
     Sink,
 }
 
-/// What a part does. It may fail at one of these and succeed at the others.
+/// An activity of a part. A part may fail at one activity and succeed at others.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Activity {
     /// The store: writing checkpoints.
@@ -47,11 +47,11 @@ pub(crate) enum Activity {
     Credentials,
     /// A queue: receiving messages.
     Receive,
-    /// A queue: keeping messages invisible, giving them back.
+    /// A queue: keeping messages invisible, or returning them.
     Visibility,
     /// A queue: deleting messages.
     Delete,
-    /// A feed: listing its place.
+    /// A feed: listing its bucket or directory.
     List,
     /// A feed: reading objects.
     Read,
@@ -64,12 +64,12 @@ pub(crate) enum Activity {
 /// One failure.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Failure {
-    /// One stable word.
+    /// One word for alerts, which does not change between versions.
     pub kind: &'static str,
     pub reason: String,
 }
 
-/// How many failures in a row, over how long, make a part a failing one.
+/// A part counts as failing after this many failures in a row over this time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Patience {
     pub failures: u32,
@@ -81,13 +81,13 @@ impl Patience {
     pub(crate) const NONE: Self = Self { failures: 1, span_ms: 0 };
 }
 
-/// How a part is.
+/// The state of a part.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum State {
-    /// It has neither worked nor failed yet.
+    /// The part has neither succeeded nor failed yet.
     Starting,
     Ok,
-    /// It stands still, at one activity or several.
+    /// The part fails at one or more activities.
     Failing(Vec<Standstill>),
 }
 
@@ -102,7 +102,7 @@ pub(crate) struct Standstill {
 #[derive(Debug, Default)]
 struct Entry {
     worked: bool,
-    /// The activities that fail, the ones whose patience is not over yet among them.
+    /// The activities that fail, including those whose patience is not over yet.
     runs: BTreeMap<Activity, Run>,
 }
 
@@ -120,7 +120,7 @@ impl Health {
     /// How long the supervisor may be silent before the daemon counts as stuck.
     pub(crate) const SILENCE_MAX_MS: u64 = 60_000;
 
-    /// The supervisor has gone round once more.
+    /// Records that the supervisor's loop made another turn.
     pub(crate) fn beat(&self, uptime_ms: u64) {
         self.beat_ms.fetch_max(uptime_ms, Ordering::Relaxed);
     }
@@ -129,12 +129,12 @@ impl Health {
         uptime_ms.saturating_sub(self.beat_ms.load(Ordering::Relaxed)) <= Self::SILENCE_MAX_MS
     }
 
-    /// There is such a part. What happens to parts that were not announced is not kept.
+    /// Makes a part known. Results of parts that were not announced are ignored.
     pub(crate) fn announce(&self, part: Part) {
         self.parts().entry(part).or_default();
     }
 
-    /// The part has succeeded at this. Returns how long it had stood still there, if it had.
+    /// The part has succeeded at this activity. Returns for how many milliseconds it had been failing at it, if it had.
     pub(crate) fn worked(&self, part: &Part, activity: Activity, uptime_ms: u64) -> Option<u64> {
         let mut parts = self.parts();
         let entry = parts.get_mut(part)?;
@@ -142,12 +142,13 @@ impl Health {
         entry.end(uptime_ms, |other, run| other == activity || uptime_ms.saturating_sub(run.last_ms) >= STALE_MS)
     }
 
-    /// The part does not fail at this any more, which says nothing of its success. Returns what [`Self::worked`] does.
+    /// The part does not fail at this activity any more, although it has not succeeded at it either. Returns the same
+    /// as [`Self::worked`].
     pub(crate) fn recovered(&self, part: &Part, activity: Activity, uptime_ms: u64) -> Option<u64> {
         self.parts().get_mut(part)?.end(uptime_ms, |other, _| other == activity)
     }
 
-    /// The part has failed at this. It counts as failing there once the patience is over.
+    /// The part has failed at this activity. It counts as failing once the patience is over.
     pub(crate) fn failed(&self, part: &Part, activity: Activity, failure: Failure, patience: Patience, uptime_ms: u64) {
         let mut parts = self.parts();
         let Some(entry) = parts.get_mut(part) else { return };
@@ -168,13 +169,14 @@ impl Health {
             run.failures >= patience.failures && uptime_ms.saturating_sub(run.since_ms) >= patience.span_ms;
     }
 
-    /// All parts and how they are, in the order of their kinds and names.
+    /// All parts with their states, ordered by kind and name.
     pub(crate) fn states(&self) -> Vec<(Part, State)> {
         self.parts().iter().map(|(part, entry)| (part.clone(), entry.state())).collect()
     }
 
-    /// What keeps the daemon from having started: the store or a sink that has never been opened, an identity that was
-    /// not asked for credentials yet. What fails later is not among them: a restart would not help it.
+    /// The parts that still keep the daemon from being ready: the store or a sink that was never opened, an identity
+    /// that was not asked for credentials yet. Parts that fail later are not among them, because a restart would not
+    /// help.
     pub(crate) fn unready(&self) -> Vec<Part> {
         let parts = self.parts();
         let missing = parts.iter().filter(|(part, entry)| match part.kind {
@@ -191,7 +193,7 @@ impl Health {
 }
 
 impl Entry {
-    /// Ends what is over. Returns how long the part had stood still there, if it had.
+    /// Ends the failures that are over. Returns for how many milliseconds the part had been failing, if it had.
     fn end(&mut self, uptime_ms: u64, is_over: impl Fn(Activity, &Run) -> bool) -> Option<u64> {
         let over = self.runs.extract_if(.., |activity, run| is_over(*activity, run));
         let stood_still = over.filter(|(_, run)| run.is_over_patience);
@@ -243,7 +245,7 @@ impl Part {
         Self { kind, name: name.into() }
     }
 
-    /// The checkpoint store, of which there is one.
+    /// The checkpoint store. There is only one.
     pub(crate) fn store() -> Self {
         Self::new(PartKind::Store, "checkpoints")
     }

@@ -1,20 +1,19 @@
-//! Which of many equal messages are logged: the first of a kind at once, then one a minute with how many were held back.
+//! Limits equal log messages: the first is logged at once, then one a minute with the number of suppressed ones.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-/// Between two messages of the same topic and subject.
+/// The least time between two messages of the same topic and subject.
 const EVERY_MS: u64 = 60_000;
 
-/// How many subjects are told apart at once. Past it the further ones of a topic share one entry: names that come from
-/// outside cannot fill the memory, and not the log either.
+/// The most subjects with entries of their own. Further subjects of a topic share one entry, so that names from outside
+/// fill neither the memory nor the log.
 const SUBJECTS_MAX: usize = 512;
 
-/// The subject of the entry that the further subjects of a topic share.
+/// The subject of that shared entry.
 const OTHERS: &str = "others";
 
-/// What is known of the messages of the last minutes. Pure: the time is passed in, in milliseconds since the process
-/// started.
+/// The messages of the last minutes. Pure: the caller passes the time, in milliseconds since the process started.
 #[derive(Debug, Default)]
 pub(crate) struct Limiter {
     entries: HashMap<(&'static str, Cow<'static, str>), Entry>,
@@ -26,17 +25,17 @@ struct Entry {
     held_back: u64,
 }
 
-/// What is to be done with a message.
+/// What the caller does with a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Admission {
-    /// Log it, with the number of equal ones that were held back since the last, if any were.
+    /// Log the message, with the number of equal messages that were held back since the last one, if any.
     Log {
         held_back: Option<u64>,
     },
     HoldBack,
 }
 
-/// Messages that were held back, and after which none was logged any more.
+/// Equal messages that were held back, without a later message that reported their number.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct HeldBack {
     pub topic: &'static str,
@@ -45,8 +44,8 @@ pub(crate) struct HeldBack {
 }
 
 impl Limiter {
-    /// Whether a message is logged. Messages are equal when they have the same `topic`, which is their text, and the same
-    /// `subject`, which is whom or what they concern.
+    /// Decides whether a message is logged. Messages are equal if they have the same `topic` (their text) and the same
+    /// `subject` (such as the feed or sink that they are about).
     pub(crate) fn admit(&mut self, topic: &'static str, subject: &str, now_ms: u64) -> Admission {
         let mut key = (topic, Cow::Owned(subject.to_owned()));
         if !self.entries.contains_key(&key) && self.entries.len() >= SUBJECTS_MAX {
@@ -68,13 +67,13 @@ impl Limiter {
         Admission::Log { held_back }
     }
 
-    /// Forgets what has been quiet for two minutes, and returns what was held back of it: without this nobody would hear
-    /// of the last ones. Until then the next message itself brings the number.
+    /// Forgets messages that were quiet for two minutes, and returns those held back: otherwise their number would
+    /// never be logged. Before that, the next equal message reports the number.
     pub(crate) fn quiet(&mut self, now_ms: u64) -> Vec<HeldBack> {
         self.take(|entry| now_ms >= entry.logged_ms.saturating_add(2 * EVERY_MS))
     }
 
-    /// Forgets everything, and returns what was held back of it.
+    /// Forgets all messages, and returns those held back.
     pub(crate) fn end(&mut self) -> Vec<HeldBack> {
         self.take(|_| true)
     }
@@ -149,7 +148,7 @@ mod tests {
         assert_eq!(limiter.entries.len(), SUBJECTS_MAX + 1);
         let held_back: u64 = limiter.entries.values().map(|entry| entry.held_back).sum();
         assert_eq!(held_back as usize, 10_000 - SUBJECTS_MAX - 1, "every one is counted");
-        // What is over makes room.
+        // Entries older than a minute make room.
         assert!(logged(&mut limiter, 10_000, 60_000) >= SUBJECTS_MAX - 1);
         assert!(limiter.entries.len() <= SUBJECTS_MAX + 1);
     }

@@ -11,7 +11,7 @@ pub(super) type Labels<const N: usize> = [(&'static str, String); N];
 
 /// A counter for each combination of its labels' values.
 ///
-/// Looking a series up costs a read lock and a hash: count per object, part or batch, not per record.
+/// Each lookup of a series costs a read lock and a hash: count per object, part or batch, not per record.
 pub(crate) struct Counters<const N: usize> {
     labels: [&'static str; N],
     family: Family<Labels<N>, Counter>,
@@ -28,7 +28,7 @@ impl<const N: usize> Counters<N> {
     }
 }
 
-/// A number that may fall again, for each combination of its labels' values.
+/// A gauge for each combination of its labels' values.
 pub(crate) struct Gauges<const N: usize> {
     labels: [&'static str; N],
     family: Family<Labels<N>, Gauge>,
@@ -39,7 +39,7 @@ impl<const N: usize> Gauges<N> {
         self.family.get_or_create(&labelled(self.labels, values)).set(value);
     }
 
-    /// What was last set, if anything was.
+    /// The value that was set last; `None` if none was.
     pub(crate) fn value(&self, values: [&str; N]) -> Option<i64> {
         self.family.get(&labelled(self.labels, values)).map(|gauge| gauge.get())
     }
@@ -73,7 +73,7 @@ pub(super) fn labelled<const N: usize>(names: [&'static str; N], values: [&str; 
     std::array::from_fn(|i| (names[i], values[i].to_owned()))
 }
 
-/// Names a metric in the registry and yields the handle that counts.
+/// Registers a metric under its name and returns the handle that counts.
 pub(super) struct Registration<'r>(pub(super) &'r mut Registry);
 
 impl Registration<'_> {

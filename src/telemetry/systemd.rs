@@ -1,4 +1,4 @@
-//! Tells the service manager how the daemon is doing; without one, nothing happens.
+//! Reports the daemon's state to the service manager. Without a service manager the functions do nothing.
 
 use std::io;
 use std::time::Duration;
@@ -10,27 +10,27 @@ use crate::telemetry::one_line;
 /// The longest status line that is sent, in bytes.
 const STATUS_BYTES_MAX: usize = 500;
 
-/// Everything is built and the work has begun.
+/// Reports that the daemon has started and works.
 pub(crate) fn ready() -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Ready])
 }
 
-/// The stop was asked for and is under way.
+/// Reports that the daemon is stopping.
 pub(crate) fn stopping() -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Stopping])
 }
 
-/// The daemon makes progress. To be sent only by who has seen that it does.
+/// Reports that the daemon makes progress. Call it only after checking that it does.
 pub(crate) fn watchdog() -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Watchdog])
 }
 
-/// One line for `systemctl status`; longer text is cut, line ends become spaces.
+/// Sets the line in `systemctl status`. Longer text is cut, and line ends become spaces.
 pub(crate) fn status(line: &str) -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Status(&one_line(line, STATUS_BYTES_MAX))])
 }
 
-/// How often [`watchdog`] is to be sent: half of what the service manager allows. None when it does not watch us.
+/// How often to call [`watchdog`]: half of the time that the service manager allows. `None` if it does not watch us.
 pub(crate) fn watchdog_every() -> Option<Duration> {
     sd_notify::watchdog_enabled().map(|allowed| allowed / 2)
 }

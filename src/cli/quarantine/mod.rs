@@ -1,4 +1,4 @@
-//! `auditferry quarantine`: what could not be decoded or read, or was refused by a sink, shown, tried again, or deleted.
+//! `auditferry quarantine`: lists, requeues or deletes what could not be decoded or read, or was refused by a sink.
 
 mod shown;
 
@@ -18,23 +18,23 @@ use crate::config::load::{LoadError, load};
 pub(super) enum Command {
     /// List entries, newest last.
     List(shown::ListArgs),
-    /// Show one entry whole, with its body.
+    /// Show all of one entry, with its body.
     Show(shown::ShowArgs),
-    /// Have entries tried again: by the running daemon within seconds, or by the next that is started.
+    /// Have entries tried again, by the running daemon within seconds or else by the next daemon.
     Requeue(RequeueArgs),
     /// Delete entries for good.
     Purge(PurgeArgs),
-    /// Look at the objects that notifications named and no feed takes, or forget them.
+    /// List or forget the objects that notifications named and no feed takes.
     #[command(subcommand)]
     Unrouted(unrouted::Command),
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Where {
-    /// The daemon's configuration file; repeatable as there. Only its state_dir is used.
+    /// The daemon's configuration file; repeatable, as for `run`. Only its state_dir is used.
     #[arg(long, value_name = "FILE", required = true)]
     config: Vec<PathBuf>,
-    /// Text to read, or one JSON object a line.
+    /// Text for people, or one JSON object a line.
     #[arg(long, default_value = "text")]
     output: Form,
 }
@@ -66,10 +66,10 @@ impl From<KindName> for Kind {
 
 #[derive(Debug, clap::Args)]
 struct Filter {
-    /// Only this feed's; of messages, this queue's.
+    /// Only entries of this feed; for messages, of this queue.
     #[arg(long, value_name = "FEED")]
     feed: Option<String>,
-    /// Only this kind.
+    /// Only entries of this kind.
     #[arg(long)]
     kind: Option<KindName>,
     /// Only the events that this sink refused.
@@ -112,7 +112,7 @@ pub(super) struct PurgeArgs {
     /// Every entry that the other options leave.
     #[arg(long)]
     all: bool,
-    /// Only entries that have been in quarantine for as long, such as 30d or 12h.
+    /// Only entries that have been in quarantine for this long, such as 30d or 12h.
     #[arg(long, value_name = "TIME", value_parser = milliseconds)]
     older_than: Option<i64>,
     #[command(flatten)]
@@ -142,7 +142,7 @@ enum Fault {
     NotThere(Vec<u64>),
     #[error("{} among the unrouted objects; `auditferry quarantine unrouted list` shows them", none_of(.0))]
     NotUnrouted(Vec<u64>),
-    /// They stay as they are; the others were requeued.
+    /// These entries are unchanged; the others were requeued.
     #[error("cannot be tried again, since what that takes was not kept: {}", numbers(.0))]
     Impossible(Vec<u64>),
     #[error(
@@ -171,14 +171,14 @@ impl Fault {
             Self::Store(error) => store_status(error),
             Self::NotThere(_) | Self::NotUnrouted(_) | Self::NoBody => Status::NoInput,
             Self::Impossible(_) | Self::Body(_) => Status::Corrupt,
-            // Whoever reads the list has read enough.
+            // The reader of the list has closed the pipe.
             Self::Write(error) if error.kind() == ErrorKind::BrokenPipe => Status::Done,
             Self::Write(_) => Status::Io,
         }
     }
 }
 
-/// Does what is asked, and says on standard error why not.
+/// Runs the command, and prints to standard error why it failed.
 pub(super) fn run(command: &Command) -> Status {
     let done = match command {
         Command::List(args) => shown::list(args),
@@ -242,7 +242,7 @@ fn all_there(quarantine: &Inspection, ids: &[u64]) -> Result<(), Fault> {
     if missing.is_empty() { Ok(()) } else { Err(Fault::NotThere(missing)) }
 }
 
-/// Does `each` to the entries that are named, or page by page to those selected. Returns the sum of what it says.
+/// Calls `each` with the named entries, or else with the selected entries page by page. Returns the sum of its results.
 fn pages(
     quarantine: &mut Inspection,
     named: &[u64],

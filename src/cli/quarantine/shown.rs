@@ -1,4 +1,4 @@
-//! How entries of the quarantine are shown: as text to read, or as one JSON object a line.
+//! Prints entries of the quarantine, as text for people or as one JSON object a line.
 
 use std::io::{self, Read as _, Write as _};
 
@@ -8,14 +8,14 @@ use crate::checkpoint::{Entry, Inspection, Kind};
 use crate::cli::quarantine::{Fault, Filter, Form, Where, look};
 use crate::visible::visible;
 
-/// How much of a body is shown, inflated. With `--body` all of it is written.
+/// How many inflated bytes of a body are printed. `--body` prints the whole body.
 const SHOWN_BYTES_MAX: u64 = 64 << 10;
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct ListArgs {
     #[command(flatten)]
     place: Where,
-    /// List at most as many, the newest.
+    /// List at most this many entries, the newest ones.
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
     #[command(flatten)]
@@ -26,20 +26,21 @@ pub(in crate::cli) struct ListArgs {
 pub(in crate::cli) struct ShowArgs {
     #[command(flatten)]
     place: Where,
-    /// Write the body, as it came, and nothing else.
+    /// Write only the body, unchanged.
     #[arg(long)]
     body: bool,
-    /// The entry's number, as the list shows it.
+    /// The entry's number in the list.
     id: u64,
 }
 
-/// Lists entries; says on standard error how many more there are.
+/// Lists entries, and prints to standard error how many more there are.
 pub(super) fn list(args: &ListArgs) -> Result<(), Fault> {
     let (entries, all) = look(&args.place)?.newest(&args.filter.selection(), args.limit)?;
     write_list(&entries, all, args.place.output, line, as_json, "nothing is in quarantine that fits")
 }
 
-/// Writes what is listed, newest last; says on standard error how many of `all` are not, or that there is `none`.
+/// Writes the items, newest last. Prints to standard error how many of `all` are not listed, or the message `none` if
+/// there are no items.
 pub(super) fn write_list<T>(
     items: &[T],
     all: u64,
@@ -65,7 +66,7 @@ pub(super) fn write_list<T>(
     Ok(())
 }
 
-/// Shows one entry whole.
+/// Prints all of one entry.
 pub(super) fn show(args: &ShowArgs) -> Result<(), Fault> {
     let quarantine = look(&args.place)?;
     let entry = quarantine.entry(args.id)?.ok_or_else(|| Fault::NotThere(vec![args.id]))?;
@@ -95,7 +96,7 @@ pub(super) fn show(args: &ShowArgs) -> Result<(), Fault> {
     .map_err(Fault::Write)
 }
 
-/// Says what was done to how many.
+/// Prints what was done to how many entries.
 pub(in crate::cli::quarantine) fn told(form: Form, what: &str, count: u64) -> Result<(), Fault> {
     let mut out = io::stdout().lock();
     match form {
@@ -108,7 +109,7 @@ pub(in crate::cli::quarantine) fn told(form: Form, what: &str, count: u64) -> Re
     .map_err(Fault::Write)
 }
 
-/// As much of a body as is shown.
+/// The part of a body that is printed.
 struct Beginning {
     bytes: Vec<u8>,
     is_cut: bool,
@@ -122,7 +123,7 @@ fn beginning(quarantine: &Inspection, id: u64) -> Result<Option<Beginning>, Faul
     let is_cut = bytes.len() as u64 > SHOWN_BYTES_MAX;
     bytes.truncate(SHOWN_BYTES_MAX as usize);
     if is_cut && let Err(error) = std::str::from_utf8(&bytes) {
-        // A character that the cut went through is left out whole.
+        // A character that the cut would split is left out whole.
         let whole = error.valid_up_to();
         bytes.truncate(if error.error_len().is_none() { whole } else { bytes.len() });
     }
@@ -170,7 +171,7 @@ fn line(entry: &Entry) -> String {
     )
 }
 
-/// Where it was, for a record, an object or an event; of an entry that stands for many, how many those are.
+/// The coordinates of a record, object or event; for an entry that stands for many, their number.
 fn place(entry: &Entry) -> Option<String> {
     let object = entry.object.as_ref().map(|object| visible(object.to_string().chars()));
     let of_object = object.as_deref().map(|object| format!("{object} ")).unwrap_or_default();
@@ -190,12 +191,13 @@ fn place(entry: &Entry) -> Option<String> {
     }
 }
 
-/// Such as `7 further records`.
+/// For example `7 further records`.
 fn counted(further: u64, kind: Kind) -> String {
     format!("{further} further {}{}", kind.name(), if further == 1 { "" } else { "s" })
 }
 
-/// What an entry that stands for many is, and what can be done about it.
+/// Explains an entry that stands for many records or events, and what the operator can do about it; `None` for other
+/// entries.
 fn stands_for(entry: &Entry) -> Option<String> {
     let further = counted(entry.further?, entry.kind);
     Some(match entry.object {
@@ -212,7 +214,7 @@ fn stands_for(entry: &Entry) -> Option<String> {
     })
 }
 
-/// One entry on a page of its own.
+/// All of one entry as text.
 fn page(entry: &Entry, body: Option<&Beginning>) -> String {
     let source = if entry.kind == Kind::Message { "queue" } else { "feed" };
     let mut lines = vec![

@@ -1,4 +1,4 @@
-//! `auditferry quarantine unrouted`: the objects that notifications named and no feed takes, shown or forgotten.
+//! `auditferry quarantine unrouted`: lists or forgets the objects that notifications named and no feed takes.
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
@@ -9,14 +9,14 @@ use crate::cli::quarantine::{Fault, Where, change, look, milliseconds};
 use crate::collector::clock::Clock;
 use crate::visible::visible;
 
-/// How many objects are forgotten with one look into the store.
+/// How many objects are forgotten at a time.
 const AT_ONCE: usize = 1000;
 
 #[derive(Debug, clap::Subcommand)]
 pub(in crate::cli) enum Command {
-    /// List them, newest last.
+    /// List the objects, newest last.
     List(ListArgs),
-    /// Forget them for good: they are not read, even if a feed takes them later.
+    /// Forget objects for good: they are not read, even if a feed takes them later.
     Purge(PurgeArgs),
 }
 
@@ -42,13 +42,13 @@ impl From<Why> for NoFeed {
 
 #[derive(Debug, clap::Args)]
 struct Filter {
-    /// Only those that no feed takes for this reason.
+    /// Only objects that no feed takes for this reason.
     #[arg(long)]
     why: Option<Why>,
-    /// Only this bucket's.
+    /// Only objects of this bucket.
     #[arg(long)]
     bucket: Option<String>,
-    /// Only those whose key begins so.
+    /// Only objects whose key begins with this text.
     #[arg(long)]
     prefix: Option<String>,
 }
@@ -68,7 +68,7 @@ impl Filter {
 pub(in crate::cli) struct ListArgs {
     #[command(flatten)]
     place: Where,
-    /// List at most as many, the newest.
+    /// List at most this many objects, the newest ones.
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
     #[command(flatten)]
@@ -79,17 +79,17 @@ pub(in crate::cli) struct ListArgs {
 pub(in crate::cli) struct PurgeArgs {
     #[command(flatten)]
     place: Where,
-    /// Their numbers, as the list shows them.
+    /// The objects' numbers in the list.
     #[arg(
         value_name = "ID",
         required_unless_present = "all",
         conflicts_with_all = ["all", "why", "bucket", "prefix", "older_than"]
     )]
     ids: Vec<u64>,
-    /// Every one that the other options leave.
+    /// Every object that the other options select.
     #[arg(long)]
     all: bool,
-    /// Only those that no notification has named for as long, such as 30d or 12h.
+    /// Only objects that no notification has named for this long, such as 30d or 12h.
     #[arg(long, value_name = "TIME", value_parser = milliseconds)]
     older_than: Option<i64>,
     #[command(flatten)]
@@ -103,7 +103,7 @@ pub(super) fn run(command: &Command) -> Result<(), Fault> {
     }
 }
 
-/// Lists them; says on standard error how many more there are.
+/// Lists the objects, and prints to standard error how many more there are.
 fn list(args: &ListArgs) -> Result<(), Fault> {
     let (objects, all) = look(&args.place)?.newest_unrouted(&args.filter.selection(), args.limit)?;
     write_list(&objects, all, args.place.output, line, as_json, "no object is unrouted that fits")
