@@ -1,5 +1,5 @@
-//! What becomes of the records that readings bring to sinks, by feed and sink. At every moment
-//! `read = delivered + refused + skipped + under way`: each record is in exactly one of these.
+//! Counts the records that readings bring to sinks, by feed, sink and outcome. At every moment `read = delivered +
+//! refused + skipped + under way`: each record is in exactly one of these.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,24 +16,24 @@ use crate::batch::Tally;
 /// The records of one feed on their way to one sink, counted since the process started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Stream {
-    /// Brought to the sink: by a reading, out of quarantine, or in a batch that an earlier process sealed.
+    /// Records brought to the sink: by a reading, from quarantine, or in a batch that an earlier process sealed.
     pub read: u64,
-    /// The sink has all events of theirs that are for it, and the checkpoint store says so.
+    /// Records of which the sink has all events that its filter takes, committed in the checkpoint store.
     pub delivered: u64,
-    /// They are in quarantine: they cannot be decoded, or the sink never takes an event of theirs.
+    /// Records in quarantine: they cannot be decoded, or the sink will never take one of their events.
     pub refused: u64,
-    /// No event of theirs is for the sink, by its filter.
+    /// Records of which the sink's filter takes no event.
     pub filtered: u64,
-    /// They are in the sink's gap: gone from the source, or kept back in quarantine.
+    /// Records in the sink's gap: gone from the source, or kept in quarantine.
     pub missing: u64,
-    /// Given up before they were in a sealed batch: their object is read again.
+    /// Records that were given up before they were in a sealed batch: their object is read again.
     pub reread: u64,
-    /// None of this yet.
+    /// Records without an outcome yet.
     pub under_way: u64,
 }
 
 impl Stream {
-    /// The increase of each count since `before`, and what is under way now. `None` if no count has changed.
+    /// The increase of each count since `before`, and the records under way now. `None` if no count has changed.
     pub(crate) fn since(&self, before: &Self) -> Option<Self> {
         let moved = Self {
             read: self.read - before.read,
@@ -52,7 +52,7 @@ impl Stream {
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Flow(Arc<Mutex<Streams>>);
 
-/// By the names of feed and sink.
+/// The key is the names of feed and sink.
 type Streams = BTreeMap<(Arc<str>, Arc<str>), Stream>;
 
 impl Flow {
@@ -60,12 +60,12 @@ impl Flow {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a stream known, so that its counts are there from the start.
+    /// Makes a stream known, so that its counts are exported from the start.
     pub(crate) fn announce(&self, feed: &str, sink: &str) {
         self.streams().entry((feed.into(), sink.into())).or_default();
     }
 
-    /// So many records are on their way from here on.
+    /// Counts `records` as read and under way.
     pub(crate) fn begin(&self, feed: &Arc<str>, sink: &Arc<str>, records: u64) -> RecordsUnderWay {
         let stream = (Arc::clone(feed), Arc::clone(sink));
         let mut streams = self.streams();
@@ -75,13 +75,13 @@ impl Flow {
         RecordsUnderWay { flow: self.clone(), stream, records }
     }
 
-    /// The counts of one moment.
+    /// The counts of all streams at one moment.
     pub(crate) fn now(&self) -> BTreeMap<(Arc<str>, Arc<str>), Stream> {
         self.streams().clone()
     }
 }
 
-/// Records on their way to a sink. Dropped before they have an outcome, they were given up.
+/// Records on their way to a sink. If this is dropped before they have an outcome, they count as given up.
 pub(crate) struct RecordsUnderWay {
     flow: Flow,
     stream: (Arc<str>, Arc<str>),
@@ -95,7 +95,8 @@ impl fmt::Debug for RecordsUnderWay {
 }
 
 impl RecordsUnderWay {
-    /// The sink has passed them: `refused` are those of which it never takes an event, beside those of the tally.
+    /// The sink has passed the records. `refused` of them have an event that it will never take; the tally has further
+    /// refused ones.
     pub(crate) fn passed(mut self, tally: &Tally, refused: u64) {
         let records = std::mem::take(&mut self.records);
         let mut left = records;
@@ -126,7 +127,7 @@ impl Drop for RecordsUnderWay {
     }
 }
 
-/// What is shown of a stream: a metric's name and help, and its value with a label of its own where it has one.
+/// A metric of streams: name, help, type, and its values, each with the value of the label `reason` if it has one.
 type Shown = (&'static str, &'static str, MetricType, &'static [(Option<&'static str>, fn(&Stream) -> u64)]);
 
 const SHOWN: [Shown; 5] = [
@@ -151,7 +152,7 @@ const SHOWN: [Shown; 5] = [
     ("records_under_way", "Records on their way to the sink", MetricType::Gauge, &[(None, |stream| stream.under_way)]),
 ];
 
-/// All counts are of one moment, so that they add up whenever they are asked for.
+/// A scrape gets all counts of one moment, so that they always add up.
 impl Collector for Flow {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let streams = self.now();

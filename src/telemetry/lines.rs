@@ -1,4 +1,4 @@
-//! Each event of the log is one line in which everything can be seen, whoever wrote what is told in it.
+//! Writes each log event as one line without hidden characters, even if a text in it came from an attacker.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::config::LogFormat;
 use crate::visible::{is_hidden, visible};
 
-/// How an event is written.
+/// The form of log lines.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Form {
     pub(super) format: LogFormat,
@@ -18,7 +18,7 @@ pub(super) struct Form {
     pub(super) has_priorities: bool,
 }
 
-/// What another format writes, as one line without hidden characters.
+/// Another format's output as one line without hidden characters.
 pub(super) struct OneLine<F> {
     pub(super) format: F,
     pub(super) form: Form,
@@ -56,7 +56,7 @@ where
     }
 }
 
-/// In JSON hidden characters stand in texts alone, where an escape is the same character to whoever reads it.
+/// In JSON hidden characters stand only in texts, where a JSON parser reads an escape as the same character.
 fn escape_json(line: &str, writer: &mut Writer<'_>) -> fmt::Result {
     for character in line.chars() {
         if is_hidden(character) {
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
     use crate::telemetry::subscriber;
 
-    /// That of the case that was met, and of its kind.
+    /// A key with control characters, line ends and marks of reading direction, as it was once met.
     const KEY: &str = "databricks/\u{1b}[31mX\nFAKE LOG\r\u{202e}\u{9b}\u{7f}\u{e0041}.json";
 
     #[derive(Clone, Default)]

@@ -1,4 +1,4 @@
-//! What the daemon says of itself: log lines, counters, health, and word to the service manager.
+//! Log lines, metrics, health, and reports to the service manager.
 
 pub(crate) mod flow;
 
@@ -35,18 +35,18 @@ use crate::config::{LevelError, Log, LogFormat};
 use crate::telemetry::lines::{Form, OneLine};
 use crate::visible::is_hidden;
 
-/// Why nothing can be logged.
+/// Why the log could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TelemetryError {
     #[error("log.level is no filter: {0}")]
     Filter(#[from] LevelError),
-    /// Something else in this process logs already.
+    /// Another log subscriber was set in this process before.
     #[error("a log subscriber is already set")]
     AlreadySet,
 }
 
-/// Sends log lines to standard error from here on, above the `bar` there. Standard output belongs to the `stdout` sink.
-/// Returns the format in which it does so.
+/// Starts logging to standard error, above the progress `bar` there. Standard output belongs to the `stdout` sink.
+/// Returns the format of the lines.
 pub(crate) fn begin(log: &Log, bar: &ProgressBar) -> Result<LogFormat, TelemetryError> {
     let usual = if io::stderr().is_terminal() { LogFormat::Readable } else { LogFormat::Json };
     let format = log.format.unwrap_or(usual);
@@ -57,7 +57,7 @@ pub(crate) fn begin(log: &Log, bar: &ProgressBar) -> Result<LogFormat, Telemetry
     Ok(format)
 }
 
-/// Standard error, where a bar of progress may stand: it is taken away while something is written.
+/// Standard error with a progress bar, which is hidden while a line is written.
 struct AboveBar(ProgressBar);
 
 impl Write for AboveBar {
@@ -80,8 +80,8 @@ fn subscriber<W>(form: Form, filter: EnvFilter, writer: W) -> Box<dyn Subscriber
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    // A line that cannot be written has nowhere else to go. By default the subscriber reports it on standard error too,
-    // and panics when that fails.
+    // A line that cannot be written has nowhere else to go. By default the subscriber reports such a failure on
+    // standard error too, and panics if that fails as well.
     let lines = tracing_subscriber::fmt().log_internal_errors(false).with_env_filter(filter).with_writer(writer);
     match form.format {
         LogFormat::Readable => Box::new(lines.map_event_format(|format| OneLine { format, form }).finish()),
@@ -92,7 +92,7 @@ where
     }
 }
 
-/// The text as one line of at most so many bytes: hidden characters, line ends among them, become spaces.
+/// The text as one line of at most `bytes_max` bytes: hidden characters, including line ends, become spaces.
 fn one_line(text: &str, bytes_max: usize) -> String {
     text[..text.floor_char_boundary(bytes_max)].replace(is_hidden, " ")
 }

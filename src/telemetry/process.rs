@@ -94,7 +94,7 @@ mod tests {
     fn what_is_shown_of_the_process_is_what_the_kernel_says() {
         assert!(value("process_cpu_seconds_total") > 0.0);
         assert_eq!(value("process_start_time_seconds"), 5.25);
-        // `VmHWM` is the most that was ever resident, in kB.
+        // `VmHWM` is the peak resident memory, in kB.
         let status = fs::read_to_string("/proc/self/status").unwrap();
         let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         let most_kib: f64 = most.trim().trim_end_matches(" kB").parse().unwrap();

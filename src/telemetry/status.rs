@@ -1,5 +1,4 @@
-//! How the daemon is doing, in the three forms that it is asked for: the text of `/readyz`, the JSON of `/status`, and the
-//! service manager's one line.
+//! The daemon's state in three forms: the text of `/readyz`, the JSON of `/status`, and the service manager's line.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -8,7 +7,7 @@ use crate::identity::fault::FaultKind;
 use crate::telemetry::health::{Health, Part, PartKind, Standstill, State};
 use crate::telemetry::metrics::Metrics;
 
-/// The time, as whoever may read a clock tells it.
+/// The present time. The caller passes it, because only `collector` may read a clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Now {
     /// Milliseconds since the epoch.
@@ -18,20 +17,20 @@ pub(crate) struct Now {
 }
 
 impl Now {
-    /// When that was: now, less the time that went by since on the monotonic clock.
+    /// The wall-clock time of a moment that is given on the monotonic clock.
     fn at(self, uptime_ms: u64) -> Option<Timestamp> {
         let ago_ms = i64::try_from(self.uptime_ms.saturating_sub(uptime_ms)).ok()?;
         moment(self.wall_ms.checked_sub(ago_ms)?)
     }
 }
 
-/// To the second.
+/// The time, rounded down to a second.
 fn moment(wall_ms: i64) -> Option<Timestamp> {
     Timestamp::from_second(wall_ms.div_euclid(1000)).ok()
 }
 
-/// `ready`, or `not ready` and what is missing; then a line for each activity that fails, and for each feed with objects
-/// that could not be read.
+/// `ready`, or `not ready` with the missing parts; then a line for each failing activity, and one for each feed with a
+/// backlog.
 pub(crate) fn readiness(health: &Health, metrics: &Metrics, now: Now) -> String {
     let unready = health.unready();
     let mut text = match unready.as_slice() {
@@ -56,7 +55,7 @@ pub(crate) fn readiness(health: &Health, metrics: &Metrics, now: Now) -> String 
     text
 }
 
-/// One line for the service manager: what fails, and why the first of it does.
+/// One line for the service manager: the failing parts, and the reason of the first.
 pub(crate) fn summary(health: &Health) -> String {
     let mut failing = Vec::new();
     let mut first = None;
@@ -78,14 +77,14 @@ fn listed(parts: &[Part]) -> String {
     parts.iter().map(Part::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Sets the gauges that say which parts stand still, before they are read.
+/// Sets the gauges of failing parts; call it before a scrape.
 pub(crate) fn measure(health: &Health, metrics: &Metrics) {
     for (part, state) in health.states() {
         metrics.failing.of(part.kind).set([&part.name], i64::from(matches!(state, State::Failing(_))));
     }
 }
 
-/// Everything that is known of every part.
+/// The whole state of every part.
 pub(crate) fn status(health: &Health, metrics: &Metrics, now: Now) -> Value {
     let mut kinds: [(&str, Map<String, Value>); 5] =
         ["stores", "identities", "queues", "feeds", "sinks"].map(|name| (name, Map::new()));
@@ -133,7 +132,7 @@ fn stated(state: &State, now: Now) -> Map<String, Value> {
     told
 }
 
-/// The counts of a part that are at hand.
+/// Adds a part's counts.
 fn counts(part: &Part, metrics: &Metrics, told: &mut Map<String, Value>) {
     let name = &*part.name;
     let mut tell = |key: &str, value: Value| told.insert(key.to_owned(), value);
