@@ -1,4 +1,4 @@
-//! `auditferry check`: whether a configuration can be run, told without running it.
+//! `auditferry check`: checks a configuration without running it.
 
 use std::path::PathBuf;
 
@@ -8,14 +8,14 @@ use crate::identity::{Http, has_region};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A configuration file; repeatable, later ones override earlier. Variables such as AUDITFERRY__LIMITS__BATCH_BYTES
-    /// override all of them.
+    /// A configuration file; repeatable, later files override earlier ones. Variables such as
+    /// AUDITFERRY__LIMITS__BATCH_BYTES override all of them.
     #[arg(long, value_name = "FILE", required = true)]
     config: Vec<PathBuf>,
 }
 
-/// Prints one line when all is well, else every fault with its file, line and key. Warnings, which change nothing of that,
-/// are of what may be otherwise where the daemon runs.
+/// Prints one line if the configuration is valid, otherwise every fault with its file, line and key. Warnings name what
+/// may not apply on the daemon's machine, and do not change the result.
 pub(super) fn run(args: &Args) -> Status {
     let loaded = match loaded(&args.config) {
         Ok(loaded) => loaded,

@@ -1,4 +1,4 @@
-//! `auditferry decode`: what a file of records says, record by record, without delivering anything.
+//! `auditferry decode`: prints the events of a file or object, record by record, without delivering anything.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -14,22 +14,23 @@ use crate::records::block::Item;
 use crate::records::lines::{Lines, LinesError, Start};
 use crate::sink;
 
-/// How much of a file's beginning tells which family it is of, in bytes.
+/// How many bytes of a file's beginning are used to recognise its family.
 const SAMPLE_BYTES: usize = 64 << 10;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The kind of log: databricks, lakefs, s3_access, immuta, ydb. Not needed where a feed of --config reads the object.
+    /// The kind of log: databricks, lakefs, s3_access, immuta, ydb. Not needed if a feed of --config reads the object.
     #[arg(long, value_parser = family_named, required_unless_present = "config")]
     family: Option<&'static Family>,
-    /// A configuration file, repeatable: the object is read, decoded and redacted as its feed does, with the ids that the
-    /// daemon gives.
+    /// A configuration file, repeatable. The object is read, decoded and redacted as by its feed, with the daemon's
+    /// event ids.
     #[arg(long, value_name = "FILE")]
     config: Vec<PathBuf>,
     /// The bucket in which FILE is a key.
     #[arg(long, value_name = "NAME", conflicts_with = "object_key")]
     bucket: Option<String>,
-    /// What is written of each record: parsed (as its source names it), raw (as it came), ocsf, ecs, columns (of a table).
+    /// The form of the output: parsed (the source's own fields), raw (the record unchanged), ocsf, ecs, columns (of a
+    /// table).
     #[arg(long, default_value = "ocsf")]
     encoding: Encoding,
     /// The version of OCSF. Default: 1.8.0.
@@ -38,25 +39,25 @@ pub(super) struct Args {
     /// With ocsf and ecs: the record itself as text too, secrets masked.
     #[arg(long)]
     raw_data: bool,
-    /// With ocsf and ecs: without the list of an event's names and addresses.
+    /// With ocsf and ecs: leave out the list of the event's names and addresses.
     #[arg(long)]
     no_observables: bool,
-    /// With ocsf and ecs: without what is to be known of how an event came about.
+    /// With ocsf and ecs: leave out the labels that say how an event was made.
     #[arg(long)]
     no_labels: bool,
     /// With columns: the table whose columns are written, such as databricks_audit.
     #[arg(long, value_name = "NAME", value_parser = table_named, required_if_eq("encoding", "columns"))]
     table: Option<String>,
-    /// With raw: each record in an envelope that says what and where it is.
+    /// With raw: put each record in an envelope with its id, feed, object and number.
     #[arg(long)]
     envelope: bool,
-    /// With raw: secrets masked, as they are in the other encodings.
+    /// With raw: mask secrets, as the other encodings do.
     #[arg(long)]
     mask_secrets: bool,
-    /// The key that the object has in its bucket; its partitions reach the events. Default: the file's name.
+    /// The object's key in its bucket; events contain the key's partitions. Default: the file's name.
     #[arg(long, value_name = "KEY")]
     object_key: Option<String>,
-    /// Where records go that cannot be decoded, one JSON object each. Default: they are told on standard error.
+    /// A file for records that cannot be decoded, one JSON object each. Default: they are reported on standard error.
     #[arg(long, value_name = "FILE")]
     quarantine: Option<PathBuf>,
     /// The file, plain or compressed with gzip, zstd, bzip2 or xz; - for standard input; s3://BUCKET/KEY for an object.
@@ -92,7 +93,7 @@ fn version_named(name: &str) -> Result<OcsfVersion, String> {
 }
 
 impl Args {
-    /// What is asked for, as a sink's table would say it; nothing where records are only parsed.
+    /// The requested encoding as a sink's configuration; `None` for `parsed`.
     fn encoding(&self) -> Option<sink::EncodingConfig> {
         let name = match self.encoding {
             Encoding::Parsed => return None,
@@ -114,7 +115,7 @@ impl Args {
         })
     }
 
-    /// What is to be decoded. Nothing where a bucket and a key are not both there.
+    /// What to decode; `None` if an object's bucket or key is empty.
     fn wanted(&self) -> Option<Wanted<'_>> {
         let object = |bucket: &str, key: &str| {
             (!bucket.is_empty() && !key.is_empty()).then(|| Wanted::Object(ObjectId::new(bucket, key)))
@@ -130,7 +131,7 @@ impl Args {
         }
     }
 
-    /// The flags that change nothing of what is written.
+    /// The given flags that have no effect on the chosen output.
     fn without_effect(&self) -> Vec<&'static str> {
         let flags = [
             ("ocsf_version", "--ocsf-version", self.ocsf_version.is_some()),
@@ -147,8 +148,8 @@ impl Args {
     }
 }
 
-/// Writes every record of the file to standard output, to the quarantine those that cannot be decoded, and at the end the
-/// counts to standard error. `Corrupt` when there were any that cannot be decoded, or none at all.
+/// Writes every record of the file to standard output, those that cannot be decoded to the quarantine, and finally the
+/// counts to standard error. Returns `Corrupt` if a record could not be decoded, or if the file had no record.
 pub(super) fn run(args: &Args) -> Status {
     if let Some(flag) = args.without_effect().first() {
         eprintln!("{flag} has no effect with this --encoding");
@@ -182,7 +183,7 @@ pub(super) fn run(args: &Args) -> Status {
         Err(fault) => {
             eprintln!("{fault}");
             match fault {
-                // Who reads our output has had enough.
+                // The reader of our output has closed the pipe.
                 Fault::Write(error) if error.kind() == ErrorKind::BrokenPipe => Status::Done,
                 Fault::Read { .. } | Fault::Quarantine { .. } | Fault::Write(_) => Status::Io,
             }
@@ -190,7 +191,7 @@ pub(super) fn run(args: &Args) -> Status {
     }
 }
 
-/// Returns how many records went to the quarantine.
+/// Returns the number of records that went to the quarantine.
 fn decode(args: &Args, origin: Origin) -> Result<u64, Fault> {
     let Origin { source, object, last_modified_ms, family, contexts } = origin;
     let name = args.file.display().to_string();
@@ -239,7 +240,7 @@ fn decode(args: &Args, origin: Origin) -> Result<u64, Fault> {
     report.finish()
 }
 
-/// Says that the file has no record of the family, and of which one it seems to be.
+/// Reports that the file has no record of the family, and which family it seems to belong to.
 fn foreign(report: &mut Report, family: &Family, sample: &[u8], object: &ObjectId, lines: u64) -> Result<(), Fault> {
     let alike = looks_like(sample, family, object).join(" or ");
     let reason = match alike.as_str() {
@@ -247,7 +248,7 @@ fn foreign(report: &mut Report, family: &Family, sample: &[u8], object: &ObjectI
         alike => format!("the file holds no record of {}: it looks like {alike}", family.name),
     };
     let first_line = sample.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).find(|line| !line.is_empty());
-    // A product's log without a record is no mistake, and where lines were refused that is told already.
+    // A product's log without a record is no error, and refused lines were reported already.
     if lines > 0 || family.writes(first_line.unwrap_or_default()) {
         eprintln!("{reason}");
         return Ok(());

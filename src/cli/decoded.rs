@@ -1,4 +1,4 @@
-//! What comes of the records that are decoded: what is written of them, what is set aside, and the counts at the end.
+//! The output of `decode`: events, refused records, and the final counts.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -15,16 +15,16 @@ use crate::records::block::Item;
 use crate::records::lines::{Lines, LinesError, Start};
 use crate::records::rows::RowsError;
 
-/// As the daemon's limits by default.
+/// The default of the daemon's limit.
 pub(super) const LINE_BYTES_MAX: usize = 16 << 20;
 
-/// What is written is collected up to as many bytes.
+/// The size of the output buffer.
 const OUT_BYTES: usize = 256 << 10;
 
-/// So many reasons of refusals are counted each by itself.
+/// The most reasons of refusals that are counted separately.
 const REASONS_MAX: usize = 10;
 
-/// Why decoding ended before its end.
+/// Why decoding stopped before the end of the file.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
     #[error("{name}: {source}")]
@@ -35,7 +35,7 @@ pub(super) enum Fault {
     Write(#[from] io::Error),
 }
 
-/// How often each record of the file was seen before.
+/// The number of times that each record of the file was seen so far.
 #[derive(Default)]
 struct Occurrences(HashMap<Fingerprint, u64>);
 
@@ -48,16 +48,16 @@ impl Occurrences {
     }
 }
 
-/// What comes of the records.
+/// Writes the output and counts it.
 pub(super) struct Report {
-    /// None where records are shown as their source names them.
+    /// `None` if records are printed with their source's own fields.
     encoders: Option<Vec<Encoder>>,
     encoded: Vec<Encoded>,
     scratch: Vec<u8>,
     out: BufWriter<io::StdoutLock<'static>>,
     quarantine: Option<(PathBuf, BufWriter<File>)>,
     occurrences: Occurrences,
-    /// Records that were read.
+    /// Records read, including refused ones.
     records: u64,
     events: u64,
     refused: u64,
@@ -90,7 +90,7 @@ impl Report {
         })
     }
 
-    /// Writes what a record says, or why it says nothing.
+    /// Writes a record's events, or refuses the record.
     pub(super) fn record(&mut self, context: &Context<'_>, record: &Record<'_>) -> Result<(), Fault> {
         let written = if self.encoders.is_some() {
             let hash = RecordHash::of(record.bytes);
@@ -141,7 +141,7 @@ impl Report {
         Ok(events.map(|events| self.events += u64::from(events)))
     }
 
-    /// Sets aside what cannot be decoded.
+    /// Counts a record that cannot be decoded, and writes it to the quarantine.
     pub(super) fn refuse(&mut self, ordinal: u64, reason: &str, raw: &[u8]) -> Result<(), Fault> {
         self.refused += 1;
         if self.reasons.len() < REASONS_MAX || self.reasons.contains_key(reason) {
@@ -155,7 +155,8 @@ impl Report {
         writeln!(file, "{line}").map_err(|source| Fault::Quarantine { path: path.clone(), source })
     }
 
-    /// What is left of the file cannot be had: because it cannot be read, or because of what it is.
+    /// The rest of the file cannot be read. Its content may be at fault, which is a refusal, or the file itself, which
+    /// is an error.
     pub(super) fn unreadable(&mut self, ordinal: u64, error: LinesError, name: &str) -> Result<(), Fault> {
         let source = match error {
             LinesError::Source(source) => source,
@@ -199,7 +200,7 @@ impl Report {
     }
 }
 
-/// The families other than this one that find a record in the beginning of a file, those that find most first.
+/// The other families that find records in the beginning of a file, limited to those that find the most.
 pub(super) fn looks_like(sample: &[u8], but: &Family, object: &ObjectId) -> Vec<&'static str> {
     let others = family::ALL.iter().filter(|family| family.name != but.name);
     let found = others.map(|family| (records_in(sample, family, object), family.name)).collect::<Vec<_>>();

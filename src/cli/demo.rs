@@ -1,4 +1,4 @@
-//! `auditferry demo`: a delivery that is overwritten twice, collected for real, in a temporary directory.
+//! `auditferry demo`: runs the real collector over an object that is overwritten twice, in a temporary directory.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,10 +15,10 @@ use crate::notification::ObjectId;
 use crate::telemetry;
 use crate::telemetry::summary::RunMetrics;
 
-/// The key Databricks delivers to, below the bucket's prefix.
+/// A key such as Databricks writes, below the bucket's prefix.
 const KEY: &str = "workspaceId=1234567890123456/date=2026-01-15/auditlogs_1.json";
 
-/// What the delivery holds in the end, in the order in which Databricks wrote it.
+/// The records of the last version, in the order in which Databricks wrote them.
 const RECORDS: [&str; 6] = [
     r#"{"version":"2.0","timestamp":1768471200000,"workspaceId":"1234567890123456","sourceIPAddress":"192.0.2.10","userAgent":"Mozilla/5.0","userIdentity":{"email":"ann@example.com"},"serviceName":"accounts","actionName":"samlLogin","requestId":"r-1","requestParams":{"user":"ann@example.com"},"response":{"statusCode":200}}"#,
     r#"{"version":"2.0","timestamp":1768471260000,"workspaceId":"1234567890123456","sourceIPAddress":"192.0.2.10","userAgent":"Mozilla/5.0","userIdentity":{"email":"ann@example.com"},"serviceName":"clusters","actionName":"create","requestId":"r-2","requestParams":{"cluster_name":"etl"},"response":{"statusCode":200}}"#,
@@ -28,8 +28,8 @@ const RECORDS: [&str; 6] = [
     r#"{"version":"2.0","timestamp":1768471500000,"workspaceId":"1234567890123456","sourceIPAddress":"198.51.100.7","userAgent":"curl/8.5","userIdentity":{"email":"eve@example.com"},"serviceName":"secrets","actionName":"getSecret","requestId":"r-5","requestParams":{"scope":"prod","key":"db"},"response":{"statusCode":200}}"#,
 ];
 
-/// The versions of the delivery, as positions among the records: the first is appended to, and the last has a line more
-/// in its middle.
+/// The object's versions, as indexes into [`RECORDS`]: the second appends a line, the third also inserts one in the
+/// middle.
 const VERSIONS: [(&str, &[usize]); 3] = [
     ("Databricks delivers three records", &[0, 1, 2]),
     ("Databricks overwrites the object: the three, and one more at the end", &[0, 1, 2, 3]),
@@ -68,7 +68,7 @@ fn show() -> Result<(), DemoError> {
     let place = Demo { root: directory.path().canonicalize()? };
     std::fs::write(place.config(), place.configuration())?;
     let loaded = load(&[place.config()], std::iter::empty())?;
-    // Another subscriber, if there is one, does as well.
+    // A subscriber that was set before is good enough.
     let _ = telemetry::begin(&loaded.config.log, &ProgressBar::hidden());
     let runtime = Runtime::new()?;
     println!("Bucket, checkpoint store and sinks are in {}\n", place.root.display());
@@ -82,7 +82,7 @@ fn show() -> Result<(), DemoError> {
     place.account(&runtime)
 }
 
-/// Where everything lies.
+/// The directory of the demonstration.
 struct Demo {
     root: PathBuf,
 }
@@ -118,7 +118,7 @@ impl Demo {
         )
     }
 
-    /// Writes a version of the delivery, at once, as S3 does.
+    /// Writes a version of the object atomically, as S3 does.
     fn deliver(&self, records: &[usize]) -> io::Result<()> {
         let object = self.root.join("bucket").join(KEY);
         std::fs::create_dir_all(object.parent().unwrap_or(&self.root))?;
@@ -128,7 +128,7 @@ impl Demo {
         std::fs::rename(beside, object)
     }
 
-    /// Tells what the checkpoint store and the file say in the end.
+    /// Prints the final contents of the checkpoint store and of the sink's file.
     fn account(&self, runtime: &Runtime) -> Result<(), DemoError> {
         let store = SqliteStore::open(&self.root.join("state"), 0)?;
         let bucket = self.root.join("bucket").display().to_string();

@@ -1,4 +1,4 @@
-//! What can be asked for on the command line, one file a subcommand, and with which code the program ends.
+//! The command line, one file for each subcommand, and the program's exit codes.
 
 mod backup;
 
@@ -48,28 +48,28 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the collector: until it is stopped, or with --once until what is there now is delivered.
+    /// Run the collector until it is stopped, or with --once until everything that is there now is delivered.
     Run(run::Args),
-    /// Show what the daemon does, with a delivery of its own in a temporary directory.
+    /// Show what the daemon does, with a made-up delivery in a temporary directory.
     Demo,
     /// Ask the running daemon whether it is alive, for health checks of containers.
     Health(health::Args),
     /// Load and check a configuration, without touching the network.
     Check(check::Args),
-    /// Show what a file of records says, record by record, without delivering anything.
+    /// Print the events of a file or object, record by record, without delivering anything.
     Decode(decode::Args),
     /// Copy the checkpoint store into a directory. Works beside a running daemon.
     Backup(backup::Args),
-    /// Look at what could not be decoded or read, try it again, or delete it. Works beside a running daemon.
+    /// List, requeue or delete what could not be decoded or read. Works beside a running daemon.
     #[command(subcommand)]
     Quarantine(quarantine::Command),
-    /// Try a sink: whether its receiver can be reached, lets us in and takes an event.
+    /// Test a sink: whether its receiver can be reached, accepts our credentials and takes an event.
     #[command(subcommand)]
     Sink(sink::Command),
 }
 
-/// How the program ends: the codes of sysexits(3). The service manager does not try again on `Usage`, `Corrupt` and
-/// `Config`.
+/// The program's exit codes, from sysexits(3). The service manager does not restart the daemon after `Usage`, `Corrupt`
+/// and `Config`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Status {
@@ -78,17 +78,17 @@ pub enum Status {
     Usage = 64,
     /// Input or the checkpoint store is damaged, or some records were refused.
     Corrupt = 65,
-    /// A file, or something in quarantine, that was named is not there.
+    /// A named file or quarantine entry does not exist.
     NoInput = 66,
-    /// Something outside cannot be reached.
+    /// A service or file system does not answer.
     Unavailable = 69,
-    /// A fault of the program's own.
+    /// A bug in the program.
     Internal = 70,
     /// A disk failed or is full, or the state directory is gone.
     Io = 74,
-    /// Another process is at work, something is to be tried again, or the daemon is not live or not ready.
+    /// Another process uses the state directory, work is left for a later run, or the daemon is not live or not ready.
     Again = 75,
-    /// Somebody refuses: file permissions, IAM.
+    /// Permission is refused, by files or by AWS.
     Refused = 77,
     /// The configuration is wrong.
     Config = 78,
@@ -100,12 +100,12 @@ impl From<Status> for ExitCode {
     }
 }
 
-/// Does what the arguments ask for. The first is the program's own name.
+/// Runs the command in the arguments. The first argument is the program's own name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Nobody to tell is no reason to panic. Help and version are asked for, and no error.
+            // A closed output must not panic. Help and version are no errors, although clap returns them as such.
             let _ = error.print();
             return if error.use_stderr() { Status::Usage } else { Status::Done }.into();
         }
@@ -123,7 +123,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     status.into()
 }
 
-/// The configuration in these files and the environment. Every fault in it is told on standard error.
+/// Loads the configuration from these files and the environment. Prints every fault to standard error.
 fn loaded(files: &[PathBuf]) -> Result<Loaded, Status> {
     load(files, std::env::vars_os()).map_err(|error| {
         eprintln!("{error}");
@@ -131,7 +131,7 @@ fn loaded(files: &[PathBuf]) -> Result<Loaded, Status> {
     })
 }
 
-/// Why the configuration could not be used, as a code.
+/// The exit code for a configuration that could not be loaded.
 fn load_status(error: &LoadError) -> Status {
     match error {
         LoadError::Unreadable { source, .. } => match source.kind() {
@@ -144,7 +144,7 @@ fn load_status(error: &LoadError) -> Status {
     }
 }
 
-/// Why the checkpoint store could not be opened, as a code.
+/// The exit code for a checkpoint store that could not be opened.
 fn open_status(error: &OpenError) -> Status {
     match error {
         OpenError::Locked { .. } => Status::Again,
@@ -159,7 +159,7 @@ fn open_status(error: &OpenError) -> Status {
     }
 }
 
-/// Why the checkpoint store could not be read or written, as a code.
+/// The exit code for a failed read or write of the checkpoint store.
 fn store_status(error: &StoreError) -> Status {
     match error {
         StoreError::Corrupt { .. } => Status::Corrupt,
@@ -169,7 +169,7 @@ fn store_status(error: &StoreError) -> Status {
     }
 }
 
-/// What the service manager and its operator are to make of the end.
+/// The exit code for the end of the collector.
 fn collector_status(error: &collector::Error) -> Status {
     match error {
         collector::Error::Open(error) => open_status(error),

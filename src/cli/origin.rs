@@ -1,4 +1,4 @@
-//! Where the content comes from that is decoded: a file, standard input, or an object of a bucket or a feed.
+//! Opens the content to decode: a file, standard input, or an object of a bucket or feed.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -16,18 +16,18 @@ use crate::notification::ObjectId;
 use crate::object::ReadError;
 use crate::reading::Contexts;
 
-/// The bucket that a file belongs to which is no feed's.
+/// The bucket's name for a file that belongs to no feed.
 const BUCKET: &str = "local";
 
-/// What is to be decoded.
+/// What to decode.
 pub(super) enum Wanted<'a> {
     /// An object of a bucket.
     Object(ObjectId),
-    /// A file, or standard input for `-`; its key in its bucket, if that is not its name.
+    /// A file, or standard input for `-`, with its key in its bucket if that is not its name.
     File { path: &'a Path, key: Option<&'a str> },
 }
 
-/// Content, and what makes events of it.
+/// The content, with everything that decoding needs.
 pub(super) struct Origin {
     pub(super) source: Source,
     pub(super) object: ObjectId,
@@ -36,7 +36,7 @@ pub(super) struct Origin {
     pub(super) contexts: Box<dyn Contexts>,
 }
 
-/// Why there is nothing to decode.
+/// Why the content could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OriginError {
     #[error("{}: {source}", path.display())]
@@ -71,7 +71,7 @@ impl OriginError {
     }
 }
 
-/// Opens what is wanted: as a feed of the configuration reads it, or else as this family.
+/// Opens the content as the feed of the configuration that reads it, or else as `family`.
 pub(super) fn open(
     wanted: Wanted<'_>,
     config: Option<&Config>,
@@ -123,7 +123,7 @@ fn fetched(config: &Config, feed: &str, bucket: Option<&str>, key: &str) -> Resu
     })
 }
 
-/// Makes events of a file that is no feed's.
+/// Decodes a file that belongs to no feed.
 struct OfFamily(&'static Family);
 
 impl Contexts for OfFamily {
@@ -132,7 +132,7 @@ impl Contexts for OfFamily {
     }
 }
 
-/// The file's bytes, and when it was last written, in milliseconds since the epoch.
+/// Opens a file. Also returns the time of its last change, in milliseconds since the epoch; `None` for standard input.
 fn opened(path: &Path) -> Result<(Source, Option<i64>), OriginError> {
     if path.as_os_str() == "-" {
         return Ok((Source::Stream(io::stdin()), None));

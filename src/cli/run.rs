@@ -17,14 +17,14 @@ use crate::telemetry::summary::RunMetrics;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A configuration file; repeatable, later ones override earlier. Variables such as AUDITFERRY__LIMITS__BATCH_BYTES
-    /// override all of them.
+    /// A configuration file; repeatable, later files override earlier ones. Variables such as
+    /// AUDITFERRY__LIMITS__BATCH_BYTES override all of them.
     #[arg(long, value_name = "FILE", required = true)]
     pub(super) config: Vec<PathBuf>,
-    /// Deliver what is there now, commit, say what was done, and exit.
+    /// Deliver everything that is there now, commit, print a summary, and exit.
     #[arg(long)]
     pub(super) once: bool,
-    /// With --once: exit with 65 where something was put into quarantine.
+    /// With --once: exit with 65 if something was put into quarantine.
     #[arg(long, requires = "once")]
     pub(super) strict: bool,
 }
@@ -73,7 +73,7 @@ pub(super) fn run(args: Args) -> Status {
     if args.strict && status == Status::Done && summary.has_refused() { Status::Corrupt } else { status }
 }
 
-/// A line that says how far the run has come, where standard error is a terminal. It is drawn anew by a thread of its own.
+/// A progress line, if standard error is a terminal. A thread of its own redraws it.
 fn bar(counts: &RunMetrics) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -82,15 +82,15 @@ fn bar(counts: &RunMetrics) -> ProgressBar {
     let counts = counts.clone();
     let style = ProgressStyle::with_template("{spinner} {elapsed} {done}").expect("the template is well formed");
     bar.set_style(style.with_key("done", move |_: &ProgressState, line: &mut dyn fmt::Write| {
-        // A line that cannot be drawn is drawn the next time.
+        // A line that cannot be drawn now is drawn at the next tick.
         let _ = line.write_str(&counts.summary().progress());
     }));
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
 }
 
-/// Has each panic logged as one line, those that are caught too. Of its message only what stands in the program is told:
-/// what was formatted into it may be of a record.
+/// Logs each panic as one line, also a panic that is caught later. Only a constant message is logged, because a
+/// formatted message may contain parts of a record.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
@@ -118,8 +118,8 @@ fn announce(loaded: &Loaded) {
     }
 }
 
-/// Runs the collector on a runtime of its own. What still blocks a thread afterwards is left behind: everything that
-/// counts is committed by then.
+/// Runs the collector on a runtime of its own. Threads that still block afterwards are abandoned, because all work is
+/// committed by then.
 fn collect(loaded: Loaded, mode: Mode, counts: &RunMetrics) -> io::Result<Result<(), collector::Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (stop, hears) = shutdown::channel();

@@ -1,4 +1,4 @@
-//! What a run has done so far, put together from the metrics: its line of progress, and the summary at its end.
+//! A run's progress line and its final summary, computed from the metrics.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,31 +8,31 @@ use serde_json::{Value, json};
 
 use crate::telemetry::metrics::Metrics;
 
-/// Leads to the metrics of a run, once it has begun. Cheap to clone.
+/// Access to the metrics of a run that may not have begun yet. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct RunMetrics(Arc<OnceLock<Arc<Metrics>>>);
 
 impl RunMetrics {
-    /// Counts what these metrics count.
+    /// Uses these metrics from now on.
     pub(crate) fn follow(&self, metrics: &Arc<Metrics>) {
-        // Only one run follows.
+        // Only one run sets them.
         let _ = self.0.set(Arc::clone(metrics));
     }
 
-    /// What was done until now; nothing where the run has not begun.
+    /// The counts until now; all 0 before the run has begun.
     pub(crate) fn summary(&self) -> Summary {
         self.0.get().map(|metrics| Summary::of(&metrics.as_they_stand())).unwrap_or_default()
     }
 }
 
-/// What was done, as a whole, by feed, and by sink.
+/// The counts of a run: in total, by feed, and by sink.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Summary {
-    /// Objects by what became of them.
+    /// Readings of objects, by result.
     objects: BTreeMap<String, u64>,
-    /// Events decoded out of new records.
+    /// Events decoded from new records.
     events: u64,
-    /// What was put into quarantine: records, events, objects and messages.
+    /// New records, events, objects and messages in quarantine.
     refused: u64,
     /// Lines that are no record of their feed's family.
     skipped: u64,
@@ -54,12 +54,13 @@ struct Sent {
     events: u64,
     /// Events that its filter left out.
     filtered: u64,
-    /// Objects that it has not had all of.
+    /// Objects that the sink has not had completely.
     backlog: u64,
 }
 
 impl Summary {
-    /// Of metrics in the OpenMetrics text form. Whatever has a label of a feed or a sink is counted there too.
+    /// Computes the summary from metrics in the OpenMetrics text form. A sample with the label of a feed or sink counts
+    /// for that feed or sink too.
     fn of(metrics: &str) -> Self {
         let mut summary = Self::default();
         for line in metrics.lines() {
@@ -105,12 +106,12 @@ impl Summary {
         }
     }
 
-    /// Whether anything went to the quarantine.
+    /// Whether the run put anything into quarantine.
     pub(crate) fn has_refused(&self) -> bool {
         self.refused > 0
     }
 
-    /// How far a run has come, on one line.
+    /// The progress of the run in one line.
     pub(crate) fn progress(&self) -> String {
         let delivered: u64 = self.sinks.values().map(|sent| sent.events).sum();
         format!("{} objects, {} events, {delivered} delivered, {} refused", self.done(), self.events, self.refused)
@@ -120,7 +121,7 @@ impl Summary {
         self.objects.values().sum()
     }
 
-    /// The summary as one line of a log in JSON.
+    /// The summary as JSON, for a log line.
     pub(crate) fn json(&self) -> Value {
         let fed = |fed: &Fed| json!({"objects": fed.objects, "events": fed.events, "refused": fed.refused, "skipped": fed.skipped});
         let sent = |sent: &Sent| json!({"events": sent.events, "filtered": sent.filtered, "backlog": sent.backlog});
@@ -163,7 +164,7 @@ impl fmt::Display for Summary {
     }
 }
 
-/// One line of the text form: a name, labels and a value.
+/// A line of the text form: name, labels and value.
 struct Sample<'a> {
     name: &'a str,
     labels: Vec<(&'a str, &'a str)>,
@@ -171,8 +172,8 @@ struct Sample<'a> {
 }
 
 impl<'a> Sample<'a> {
-    /// Nothing where the line is no such sample, or its value no whole number. Labels' values here have no quotes: they are
-    /// names of feeds, sinks and queues, and words of ours.
+    /// Parses a line; `None` if it is no sample or its value is not a whole number. The labels' values contain no
+    /// quotes: they are names of feeds, sinks and queues, and our own words.
     fn of(line: &'a str) -> Option<Self> {
         let (series, value) = line.rsplit_once(' ')?;
         let (name, labels) = series.split_once('{').unwrap_or((series, ""));
