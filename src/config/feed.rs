@@ -10,11 +10,11 @@ use crate::family::{self, RedactionConfig, Settings};
 use crate::records::Framing;
 use crate::users;
 
-/// One configured source: a family of log, a place, who reads it, what tells of changes, and the sinks it goes to.
+/// One configured source: a log family, a place, an identity, a queue, and the sinks that get its events.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The kind of log: `databricks`.
+    /// The kind of log, such as `databricks`.
     pub family: String,
     /// The bucket's name, an access point's ARN or its alias. Either this or `directory`.
     pub bucket: Option<String>,
@@ -25,8 +25,8 @@ pub struct Config {
     pub region: Option<String>,
     /// Another S3 endpoint.
     pub endpoint_url: Option<String>,
-    /// Whether S3, and a queue without a table of its own, may be asked without TLS where they are not on this machine.
-    /// Default: false.
+    /// Whether S3, and a queue without a table of its own, may be reached without TLS on other machines. Default:
+    /// false.
     #[serde(default)]
     pub allow_plain_http: bool,
     /// Address the bucket in the path, not in the host name. Default: false.
@@ -34,34 +34,34 @@ pub struct Config {
     pub path_style: bool,
     /// The account that must own the bucket; sent with every request.
     pub expected_bucket_owner: Option<String>,
-    /// From the bucket that notifications name to the access point (ARN or alias) to read it through.
+    /// A map from a bucket's name in notifications to the access point (ARN or alias) through which it is read.
     #[serde(default)]
     pub read_through: BTreeMap<String, String>,
     /// A local directory laid out like a bucket.
     pub directory: Option<PathBuf>,
-    /// Who reads the objects: an `[identity.<name>]`. Default: the default chain.
+    /// The credentials to read the objects with: an `[identity.<name>]`. Default: the default chain.
     pub identity: Option<String>,
-    /// Where notifications arrive: a URL, the name of a `[queue.<name>]`, or an SQS queue's name. Default: none; the
-    /// place is scanned.
+    /// The queue of the notifications: a URL, the name of a `[queue.<name>]`, or an SQS queue's name. Default: none;
+    /// the place is scanned.
     pub queue: Option<String>,
-    /// The sinks the feed goes to, each an `[sink.<name>]`.
+    /// The sinks that get the feed's events, each a `[sink.<name>]`.
     pub sinks: Vec<String>,
-    /// Which keys belong to the feed, as globs over the whole key. Default: those of the family.
+    /// Globs over the whole key of the keys that belong to the feed. Default: those of the family.
     pub keys: Option<Vec<String>>,
-    /// Which keys of its bucket or directory are left out on purpose, as globs over the whole key, whatever `prefixes` and
-    /// `keys` say. Default: none.
+    /// Globs over the whole key of keys that are left out on purpose, whatever `prefixes` and `keys` say. Default:
+    /// none.
     #[serde(default)]
     pub ignore: Vec<String>,
-    /// What makes two records one: their place too (`object`, the default), or the record alone (`record`), so that the
-    /// same record out of two delivery configurations is one event.
+    /// What an event's id depends on: the record and its place (`object`, the default), or the record alone (`record`),
+    /// so that the same record from two delivery configurations is one event.
     #[serde(default)]
     pub identity_scope: IdentityScope,
-    /// What single families are told of how to read their records. Default: nothing.
+    /// Settings of single families for reading their records. Default: none.
     #[serde(default)]
     pub settings: Settings,
-    /// What of its records does not leave, in any encoding. Default: everything leaves.
+    /// Fields that must not reach any sink, in any encoding. Default: none.
     pub redact: Option<RedactionConfig>,
-    /// `lakefs`: where the e-mail addresses of the records' users are looked up. Default: nowhere.
+    /// `lakefs`: the API that gives the e-mail addresses of the records' users. Default: none.
     pub users: Option<users::Config>,
     /// Whether the place is scanned at start. Default: true without a queue, false with one.
     pub scan_at_start: Option<bool>,
@@ -98,17 +98,17 @@ impl Config {
         }
     }
 
-    /// Whether its objects may be Parquet files.
+    /// Whether the feed's objects may be Parquet files.
     pub fn reads_rows(&self) -> bool {
         family::named(&self.family).is_some_and(|family| matches!(family.framing, Framing::Rows(_)))
     }
 
-    /// Whether the place is scanned at start: as configured, else when there is no queue.
+    /// Whether the place is scanned at start: as configured, otherwise only without a queue.
     pub fn scans_at_start(&self) -> bool {
         self.scan_at_start.unwrap_or(self.queue.is_none())
     }
 
-    /// How often the place is scanned: as configured, else every minute when there is no queue.
+    /// How often the place is scanned: as configured, otherwise every minute without a queue. `None` means never.
     pub fn scan_interval(&self) -> Option<Duration> {
         self.scan_every.or_else(|| self.queue.is_none().then_some(Duration::from_secs(60)))
     }

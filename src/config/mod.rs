@@ -1,4 +1,4 @@
-//! The configuration: composed of the folders' own, loaded from files and environment, checked whole.
+//! The configuration: composed of each folder's own part, loaded from files and environment, and checked as a whole.
 
 pub mod feed;
 
@@ -55,11 +55,11 @@ pub(crate) use admin::Listen;
 pub(crate) use found::closest;
 pub(crate) use memory::Share;
 
-/// Everything the daemon is told.
+/// The daemon's whole configuration.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where the checkpoint store lives. A local disk that survives restarts.
+    /// The directory of the checkpoint store, on a local disk that survives restarts.
     pub state_dir: PathBuf,
     #[serde(default)]
     pub admin: Admin,
@@ -76,7 +76,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// A configuration of one feed, which reads a bucket with what the machine has.
+    /// A configuration of one feed, which reads a bucket with the machine's own credentials.
     pub(crate) fn of_bucket(family: &str, bucket: &str) -> Self {
         Self {
             state_dir: PathBuf::new(),
@@ -97,7 +97,7 @@ impl Config {
     }
 }
 
-/// `[log]`: what the daemon says of itself, on standard error.
+/// `[log]`: the daemon's own log, on standard error.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Log {
@@ -108,11 +108,11 @@ pub struct Log {
 }
 
 impl Log {
-    /// What `level` lets through. A bare word only lets our own lines through: errors of the AWS SDK reach the log in our
-    /// lines, with feed and object, and the SDK's own lines might contain a presigned URL.
+    /// The filter for `level`. A bare level admits only our own lines: they report errors of the AWS SDK too, with feed
+    /// and object, while the SDK's own lines might contain a presigned URL.
     pub fn filter(&self) -> Result<EnvFilter, LevelError> {
         let level = self.level.as_deref().unwrap_or("info");
-        // To the filter a bare word is a target: all of that target, and nothing else.
+        // The filter would take a bare word as a target: all lines of that target, and no other lines.
         if level.contains(['=', ',', '[']) {
             return Ok(EnvFilter::try_new(level)?);
         }
@@ -121,7 +121,7 @@ impl Log {
     }
 }
 
-/// Why `log.level` lets nothing through.
+/// Why `log.level` is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum LevelError {
     #[error("expected error, warn, info, debug, trace or a filter")]
@@ -137,26 +137,27 @@ pub enum LogFormat {
     Json,
 }
 
-/// `[limits]`: what bounds memory, time and patience. Every field has a default.
+/// `[limits]`: bounds of memory, disk and time. Every field has a default.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// What the program takes beside its code and its tables: events in flight, objects being read, the store's caches.
-    /// Default: 192 MiB, or what is configured needs if that is more.
+    /// The memory budget beside the program's code and tables: events in flight, objects being read, the store's
+    /// caches. Default: 192 MiB, or what the configuration needs if that is more.
     #[serde(deserialize_with = "crate::units::some_bytes")]
     pub memory_bytes: Option<usize>,
-    /// Objects worked on at once. Each feed always has one of its own; the rest is lent to whoever asks. Default: 8.
+    /// How many objects are read at once. Each feed always has one job of its own; the other jobs are lent to feeds
+    /// that need them. Default: 8.
     pub objects_at_once: usize,
-    /// The longest line that is read; a longer one is quarantined by its coordinates. Default: 16 MiB.
+    /// The longest line that is read; a longer line is quarantined by its coordinates. Default: 16 MiB.
     #[serde(deserialize_with = "crate::units::bytes")]
     pub line_bytes_max: usize,
-    /// How many events one record gives at most; one more says that the rest is left out. Default: 10000.
+    /// The most events that one record gives; past it one more event says that the rest is left out. Default: 10000.
     pub record_events_max: u32,
-    /// The most that the events of one record take up in each encoding, in bytes: past it one more says that the rest is left
-    /// out. Default: 64 MiB.
+    /// The most bytes of one record's events in each encoding; past it one more event says that the rest is left out.
+    /// Default: 64 MiB.
     #[serde(deserialize_with = "crate::units::bytes")]
     pub record_output_bytes_max: usize,
-    /// The largest object that is read, as it is stored; a larger one is quarantined. Default: 64 GiB.
+    /// The largest object that is read, in stored bytes; a larger object is quarantined. Default: 64 GiB.
     #[serde(deserialize_with = "crate::units::bytes")]
     pub object_bytes_max: u64,
     /// The most a compressed object may inflate to. Default: 16 GiB.
@@ -164,56 +165,58 @@ pub struct Limits {
     pub inflated_bytes_max: u64,
     /// The highest ratio of inflated to stored bytes. Default: 1000.
     pub inflate_ratio_max: u64,
-    /// Fingerprints of one object compared in memory, as far as the budget has room; past it a temporary table does.
-    /// Default: 900000, which just fill a table of 17 MB.
+    /// How many fingerprints of one object are compared in memory, as far as the budget has room; further ones are
+    /// compared in a temporary table on disk. Default: 900000, which just fill a table of 17 MB.
     pub fingerprints_in_memory: usize,
-    /// A batch is sent when it holds as many bytes. Default: what suits the sink's type, 8 MiB for `file` and `stdout`.
+    /// A batch is sent when it holds this many bytes. Default: by the sink's type, 8 MiB for `file` and `stdout`.
     #[serde(deserialize_with = "crate::units::some_bytes")]
     pub batch_bytes: Option<usize>,
-    /// A batch is sent when it holds as many events. Default: 100000.
+    /// A batch is sent when it holds this many events. Default: 100000.
     pub batch_events: usize,
-    /// A batch is sent when its first event has waited as long. Default: 200ms.
+    /// A batch is sent when its first event has waited this long. Default: 200ms.
     #[serde(deserialize_with = "crate::units::time")]
     pub batch_age: Duration,
-    /// How long the others wait for a sink that is slow or failing before they go on without it. Default: 5s.
+    /// How long the other sinks wait for a slow or failing sink before they go on without it. Default: 5s.
     #[serde(deserialize_with = "crate::units::time")]
     pub sink_patience: Duration,
-    /// After how long without a sink its objects are written into its backlog and their messages settled; `never` keeps
-    /// them in the queue. Default: 10m.
+    /// If a sink has not had an object for this time, the object enters the sink's backlog and its message is settled;
+    /// `never` keeps messages in the queue. Default: 10m.
     pub owe_after: OweAfter,
-    /// How many objects that could not be read a feed's backlog holds; past it their messages go back to their queue for
-    /// a while. Default: 1000000.
+    /// The most unreadable objects in a feed's backlog; past it their messages go back to their queue for a while.
+    /// Default: 1000000.
     pub backlog_objects_max: u64,
-    /// A request to S3 or SQS that is not answered for as long has failed, and so has a body of which nothing comes. A
-    /// listing has three times as long, and a long poll its wait besides. Default: 10s.
+    /// A request to S3 or SQS fails if it is not answered within this time, and a body fails if no bytes arrive for
+    /// this time. A listing has three times as long; a long poll has its own wait in addition. Default: 10s.
     #[serde(deserialize_with = "crate::units::time")]
     pub request_timeout: Duration,
-    /// An object of which fewer bytes come in a second takes none of the jobs that are lent to its feed, and a third such
-    /// is put off; 0: none is slow. Default: 4 KiB.
+    /// An object is slow if fewer bytes a second arrive. Slow objects take no lent jobs, and a feed's third slow object
+    /// is postponed; with 0 no object is slow. Default: 4 KiB.
     #[serde(deserialize_with = "crate::units::bytes")]
     pub read_rate_min: u64,
-    /// A message on which there is no progress for as long is left to come again. Default: 10m.
+    /// A message without progress for this time is no longer kept invisible, so that the queue delivers it again.
+    /// Default: 10m.
     #[serde(deserialize_with = "crate::units::time")]
     pub stall_after: Duration,
-    /// How often an object that is not there is asked for again before it counts as vanished. Default: 3.
+    /// How often the daemon tries to read a missing object before it counts as vanished. Default: 3.
     pub read_attempts: u32,
     /// From the stop signal to the exit. Default: 25s.
     #[serde(deserialize_with = "crate::units::time")]
     pub shutdown_grace: Duration,
-    /// Days since an object's last change after which its checkpoint is forgotten (at least 15: a queue keeps a
-    /// notification for up to 14). Default: 35.
+    /// How many days after an object's last change its checkpoint is forgotten. At least 15, because a queue keeps a
+    /// notification for up to 14. Default: 35.
     pub forget_after_days: u32,
-    /// The quarantine holds at most as many bytes of refused records, compressed; past it bodies are left out, their
-    /// coordinates stay. Default: 1 GiB.
+    /// The most bytes of bodies that the quarantine holds, compressed; past it only coordinates are kept. Default: 1
+    /// GiB.
     #[serde(deserialize_with = "crate::units::bytes")]
     pub quarantine_bytes_max: u64,
-    /// How many objects are remembered that notifications named and no feed takes; past it their messages stay in the
-    /// queue. Default: 100000.
+    /// How many names of objects are kept that notifications named and no feed takes; past it their messages stay in
+    /// the queue. Default: 100000.
     pub unrouted_objects_max: u64,
-    /// The quarantine holds at most as many entries of each kind (records, objects, messages). Past it the further records
-    /// of an object share one entry, for as many objects again; all else is counted in one entry a feed. Default: 100000.
+    /// The most entries of each kind (records, objects, messages) in the quarantine. Past it the further records of an
+    /// object share one entry, for the same number of objects again; one entry a feed counts all others. Default:
+    /// 100000.
     pub quarantine_entries_max: u64,
-    /// As many records of one object have an entry each; its further ones share one. Default: 1000.
+    /// This many records of one object have an entry each; further ones share an entry. Default: 1000.
     pub quarantine_entries_per_object: u64,
 }
 
@@ -251,12 +254,12 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// How much of one record is told.
+    /// The most events and bytes that one record gives.
     pub fn budget(&self) -> RecordBudget {
         RecordBudget { events_max: self.record_events_max, output_bytes_max: self.record_output_bytes_max }
     }
 
-    /// Those of the quarantine.
+    /// The limits of the quarantine.
     pub fn quarantine(&self) -> QuarantineLimits {
         QuarantineLimits {
             bytes_max: self.quarantine_bytes_max,
