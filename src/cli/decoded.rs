@@ -57,7 +57,7 @@ pub(super) struct Report {
     out: BufWriter<io::StdoutLock<'static>>,
     quarantine: Option<(PathBuf, BufWriter<File>)>,
     occurrences: Occurrences,
-    /// Records read, including refused ones.
+    /// Records that were decoded, without refused ones.
     records: u64,
     events: u64,
     refused: u64,
