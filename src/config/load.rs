@@ -61,7 +61,7 @@ impl fmt::Display for Problems {
 /// One thing that is wrong.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Problem {
-    /// The file, or the environment variable by name; `None` if a required key is missing from all of them.
+    /// The file, or the environment variable by name; `None` for a required key that stands in none of them.
     pub source: Option<String>,
     /// The line in the file, from 1.
     pub line: Option<usize>,

@@ -199,7 +199,7 @@ pub struct Limits {
     pub stall_after: Duration,
     /// How often the daemon tries to read a missing object before it counts as vanished. Default: 3.
     pub read_attempts: u32,
-    /// From the stop signal to the exit. Default: 25s.
+    /// The longest time from the stop signal to the exit. Default: 25s.
     #[serde(deserialize_with = "crate::units::time")]
     pub shutdown_grace: Duration,
     /// How many days after an object's last change its checkpoint is forgotten. At least 15, because a queue keeps a

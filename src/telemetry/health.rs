@@ -61,7 +61,7 @@ pub(crate) enum Activity {
     Answer,
 }
 
-/// One failure.
+/// A failure of a part at an activity.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Failure {
     /// One word for alerts, which does not change between versions.

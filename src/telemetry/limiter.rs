@@ -10,7 +10,7 @@ const EVERY_MS: u64 = 60_000;
 /// fill neither the memory nor the log.
 const SUBJECTS_MAX: usize = 512;
 
-/// The subject of that shared entry.
+/// The subject of the entry that further subjects of a topic share.
 const OTHERS: &str = "others";
 
 /// The messages of the last minutes. Pure: the caller passes the time, in milliseconds since the process started.

@@ -80,10 +80,10 @@ pub(crate) struct Metrics {
     /// `gap_records_total{feed,sink}`: records that vanished from the source before this sink had them, whether they
     /// came back later or not. Records that were requeued from quarantine do not count.
     pub gap_records: Counters<2>,
-    /// `gap_records_filled_total{feed,sink}`: such records that came back and were delivered.
+    /// `gap_records_filled_total{feed,sink}`: records of a gap that came back and were delivered.
     pub gap_records_filled: Counters<2>,
-    /// `gap_records_forgotten_total{feed}`: such records that had not come back when their object was forgotten, once
-    /// for each sink.
+    /// `gap_records_forgotten_total{feed}`: records of a gap that had not come back when their object was forgotten,
+    /// once for each sink.
     pub gap_records_forgotten: Counters<1>,
     /// `foreign_bytes_total{sink}`: bytes found in a sink's file that this sink did not write.
     pub foreign_bytes: Counters<1>,
@@ -103,7 +103,7 @@ pub(crate) struct Metrics {
     pub checkpoint: Checkpoint,
     /// `leases_lost_total{queue}`: messages that became visible to other receivers before their object was done.
     pub leases_lost: Counters<1>,
-    /// `visibility_extensions_total{queue,result}`: `extended`, `lost`, `failed`.
+    /// `visibility_extensions_total{queue,result}`: calls to keep messages invisible: `extended`, `lost`, `failed`.
     pub visibility_extensions: Counters<2>,
     pub queue: QueueDepth,
     /// `assume_role_failures_total{identity}`.
@@ -174,7 +174,7 @@ impl QueueDepth {
 pub(crate) struct Failing {
     /// `store_failing{store}`: checkpoints cannot be written.
     store: Gauges<1>,
-    /// `identity_failing{identity}`: there are no credentials.
+    /// `identity_failing{identity}`: the identity has no credentials.
     identity: Gauges<1>,
     /// `queue_failing{queue}`: receiving messages, keeping them invisible or deleting them fails.
     queue: Gauges<1>,

@@ -14,7 +14,7 @@ use rustix::time::{ClockId, clock_gettime};
 /// Reads the process' metrics at each scrape. Leaves out those that the kernel does not give.
 #[derive(Debug)]
 pub(super) struct Process {
-    /// In milliseconds since the epoch.
+    /// The time of the process' start, in milliseconds since the epoch.
     pub(super) started_ms: i64,
 }
 
