@@ -38,8 +38,8 @@ pub(crate) struct Metrics {
     pub events_received: Counters<1>,
     /// `events_sent_total{feed,sink}`: events a sink has acknowledged and the checkpoint store has committed.
     pub events_sent: Counters<2>,
-    /// `events_filtered_total{feed,sink}`: committed events that a sink's filter left out; with an encoding that writes
-    /// records, records.
+    /// `events_filtered_total{feed,sink}`: committed events that a sink's filter left out; if its encoding writes
+    /// records, this counts records.
     pub events_filtered: Counters<2>,
     /// `duplicates_suppressed_total{feed,kind}`: notifications that cost no read: every sink has had the version
     /// (`etag`), or the object is already waiting to be read (`coalesced`).
