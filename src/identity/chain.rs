@@ -1,4 +1,4 @@
-//! The credential chain: the credentials to begin from, then one role after another.
+//! The credential chain: the first credentials, then one assumed role after another.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::identity::http::Http;
 use crate::identity::sources::Sources;
 use crate::identity::{ExternalId, IdentityError, RoleConfig, Step};
 
-/// All tries of one step together.
+/// The time limit for all tries of one step together.
 const STEP_SECS_MAX: u64 = 20;
 
-/// Goes through the whole chain each time it is asked; keeps nothing.
+/// Walks the whole chain at each call; caches nothing.
 #[derive(Debug)]
 pub(super) struct CredentialChain {
     identity: String,
@@ -26,7 +26,7 @@ pub(super) struct CredentialChain {
 
 impl CredentialChain {
     /// # Errors
-    /// `RegionMissing` when a role is to be assumed and neither that role nor `aws` names a region.
+    /// `RegionMissing` if there is a role to assume and neither that role nor `aws` names a region.
     pub(super) fn new(
         identity: &str,
         roles: &[RoleConfig],
@@ -57,7 +57,7 @@ impl CredentialChain {
         sts: aws_sdk_sts::Client,
     ) -> Result<Credentials, IdentityError> {
         let step = || Step::Role { number: index + 1, of: self.roles.len(), role_arn: role.role_arn.clone() };
-        // Read each time: it may have been changed since.
+        // Read each time, because the secret may have changed.
         let external_id = role.external_id.as_ref().map(ExternalId::read).transpose();
         let external_id = external_id.map_err(|error| IdentityError::Refused {
             identity: self.identity.clone(),
@@ -121,7 +121,7 @@ fn sts(identity: &str, role: &RoleConfig, aws: &SdkConfig, http: &Http) -> Resul
     let named = role.region.clone().map(Region::new).or_else(|| aws.region().cloned());
     let region = match (named, &role.endpoint_url) {
         (Some(region), _) => region,
-        // What only stands in for AWS takes any region; the signature must name one.
+        // A stand-in for AWS accepts any region, but the signature must name one.
         (None, Some(_)) => Region::from_static("us-east-1"),
         (None, None) => {
             let (identity, role_arn) = (identity.to_owned(), role.role_arn.clone());
@@ -142,7 +142,7 @@ fn sts(identity: &str, role: &RoleConfig, aws: &SdkConfig, http: &Http) -> Resul
     Ok(sts.build())
 }
 
-/// STS says only `AccessDenied`, whatever the cause; what stands in for it may not even say that.
+/// STS answers only `AccessDenied`, whatever the cause; a stand-in for it may have no code at all.
 fn hint(role: &RoleConfig, code: &str) -> Option<&'static str> {
     match (code, &role.external_id) {
         ("AccessDenied" | "AccessDeniedException" | "", Some(_)) => Some(

@@ -1,4 +1,4 @@
-//! Where AWS, or what stands in for it, is asked: over TLS, or on this machine.
+//! Checks of the endpoints of AWS, or of a stand-in for it: over TLS, or on this machine.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ pub(crate) enum EndpointError {
     Plain,
 }
 
-/// Looks whether a URL may be asked: it is encrypted, of this machine, or that does not matter.
+/// Checks that an endpoint uses TLS or is on this machine, unless plain HTTP is allowed.
 pub(crate) fn check(url: &str, allow_plain_http: bool) -> Result<(), EndpointError> {
     let (rest, is_secure) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
         (Some(rest), _) => (rest, true),
@@ -40,21 +40,21 @@ pub(crate) fn check(url: &str, allow_plain_http: bool) -> Result<(), EndpointErr
     }
 }
 
-/// The region in the host of one of AWS's own URLs, such as `sqs.<region>.amazonaws.com`.
+/// The region in the host of AWS's own URLs, such as `sqs.<region>.amazonaws.com`; `None` for other URLs.
 pub(crate) fn region_of(url: &str) -> Option<String> {
     let labels: Vec<&str> = host_of(url)?.split('.').collect();
     if !is_amazons(&labels) {
         return None;
     }
-    // SQS's oldest address.
+    // The oldest endpoint of SQS has no region in its name.
     if labels == ["queue", "amazonaws", "com"] {
         return Some("us-east-1".to_owned());
     }
-    // What stands before it may be a bucket's name, which looks like whatever its owner wants.
+    // From the right, because a label further left may be a bucket's name, which may look like a region.
     labels.iter().rev().find(|label| is_region(label)).map(|label| (*label).to_owned())
 }
 
-/// `eu-west-1`, `us-gov-west-1`.
+/// Whether a label looks like a region: `eu-west-1`, `us-gov-west-1`.
 fn is_region(label: &str) -> bool {
     let parts: Vec<&str> = label.split('-').collect();
     let [place, words @ .., number] = parts.as_slice() else { return false };
@@ -62,7 +62,7 @@ fn is_region(label: &str) -> bool {
     !words.is_empty() && is_word(place) && words.iter().all(is_word) && number.parse::<u8>().is_ok()
 }
 
-/// Whether a host, by its labels, is one of AWS's.
+/// Whether a host, given as its labels, belongs to AWS.
 pub(crate) fn is_amazons(labels: &[&str]) -> bool {
     matches!(labels, [.., "amazonaws", "com"] | [.., "amazonaws", "com", "cn"] | [.., "api", "aws"])
 }
@@ -74,7 +74,7 @@ pub(crate) fn host_of(url: &str) -> Option<&str> {
     (!host.is_empty()).then_some(host)
 }
 
-/// Whether a host is this machine, whatever a name server says.
+/// Whether a host means this machine without a look-up of names.
 pub(crate) fn is_this_machine(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }

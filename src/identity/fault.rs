@@ -1,4 +1,4 @@
-//! What a failed call to AWS means to its caller: wait, or call a person; and what it is called.
+//! Classifies failed calls to AWS: what mends them, waiting or an operator, and the name of the failure.
 
 use std::error::Error;
 use std::io;
@@ -10,21 +10,21 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use crate::identity::IdentityError;
 use crate::identity::endpoint::EndpointError;
 
-/// No reason is longer, in bytes.
+/// The longest reason, in bytes.
 const REASON_BYTES_MAX: usize = 800;
-/// No more is told of a reply that cannot be understood.
+/// How many bytes of a reply that cannot be parsed go into the reason.
 const UNPARSED_BYTES_MAX: usize = 300;
 
-/// What helps against a failed call.
+/// What mends a failed call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Remedy {
-    /// Time: it was throttled, timed out, reset, or its credentials have just expired.
+    /// Waiting: the call was throttled, timed out or reset, or its credentials have just expired.
     Wait,
-    /// A person: permissions, policies, keys, names, clocks.
+    /// An operator: permissions, policies, keys, names or clocks are wrong.
     Person,
 }
 
-/// What a failure is counted and reported as: one for each thing that a person does differently.
+/// The kind under which a failure is counted and reported: one for each different remedy of an operator.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum FaultKind {
     Denied,
@@ -42,13 +42,13 @@ pub enum FaultKind {
     Unreachable,
     Unavailable,
     Rejected,
-    /// The service answers: the object is not there.
+    /// The service answers that the object does not exist.
     NotFound,
-    /// The object was written again while it was read.
+    /// The object was overwritten while it was read.
     Changed,
     Archived,
     Damaged,
-    /// The decoder failed over the object.
+    /// The decoder panicked on the object.
     Panicked,
 }
 
@@ -76,7 +76,7 @@ impl FaultKind {
         Self::Panicked,
     ];
 
-    /// Its name in metrics and the log. Operators build alerts on it: it does not change.
+    /// The kind's name in metrics and the log. It never changes, because operators build alerts on it.
     pub fn word(self) -> &'static str {
         match self {
             Self::Denied => "denied",
@@ -130,7 +130,7 @@ impl FaultKind {
         }
     }
 
-    /// That of a file that cannot be opened or read.
+    /// The kind for a file that cannot be opened or read.
     pub fn of_file(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::PermissionDenied => Self::Denied,
@@ -140,13 +140,13 @@ impl FaultKind {
         }
     }
 
-    /// Whether other objects of the same place are likely to fail alike. Otherwise the place answers, and the failure is
-    /// this object's own.
+    /// Whether other objects of the same place are likely to fail in the same way. Otherwise the place works, and only
+    /// this object fails.
     pub fn is_of_place(self) -> bool {
         !matches!(self, Self::NotFound | Self::Changed | Self::Archived | Self::Damaged | Self::Panicked)
     }
 
-    /// Codes before statuses, as S3, SQS and STS have different names for the same.
+    /// Judges the code before the status. S3, SQS and STS have different codes for the same failure.
     fn of_answer(status: Option<u16>, code: &str, message: &str) -> Self {
         let plain = code.rsplit(['.', '#']).next().unwrap_or_default().trim_end_matches("Exception");
         let lower = code.to_ascii_lowercase();
@@ -183,11 +183,11 @@ impl FaultKind {
 pub(crate) struct Fault {
     pub remedy: Remedy,
     pub kind: FaultKind,
-    /// The HTTP status, where the service answered.
+    /// The HTTP status; `None` if the service did not answer.
     pub status: Option<u16>,
-    /// The service's name for the failure, such as `AccessDenied`; empty where there is none.
+    /// The service's name for the failure, such as `AccessDenied`; empty if there is none.
     pub code: String,
-    /// The whole story in one line, ending in the request id where there is one.
+    /// The failure with its causes in one line, and with the request id at the end if there is one.
     pub reason: String,
 }
 
@@ -220,13 +220,13 @@ impl Fault {
                 let words = error.message().map_or_else(|| unparsed(refusal.raw()), str::to_owned);
                 spoken(status, &code, &words, error.meta().extra("aws_request_id"))
             }
-            // Which step towards the credentials failed is all there is to say.
+            // If credentials are missing, the failed step of the credential chain is the whole reason.
             _ => cause::<IdentityError>(error).map_or_else(|| chained(error), IdentityError::to_string),
         };
         Self { remedy, kind, status, code, reason }
     }
 
-    /// Whether AWS says that the credentials themselves are no good (any more).
+    /// Whether AWS says that the credentials themselves are invalid or have expired.
     pub(crate) fn blames_credentials(&self) -> bool {
         matches!(
             self.code.as_str(),
@@ -241,7 +241,7 @@ impl Fault {
     }
 }
 
-/// An error and what caused it in one line, each part once.
+/// An error and its causes in one line, without repeated parts.
 pub(crate) fn chained(error: &(dyn Error + 'static)) -> String {
     let mut told = error.to_string();
     let mut cause = error.source();
@@ -256,7 +256,7 @@ pub(crate) fn chained(error: &(dyn Error + 'static)) -> String {
     shortened(told)
 }
 
-/// The cause of type `T` somewhere behind an error.
+/// The first error of type `T` in the chain of causes.
 pub(crate) fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -277,7 +277,7 @@ fn identity_remedy(error: &(dyn Error + 'static)) -> Option<Remedy> {
     })
 }
 
-/// Codes before statuses: S3 says `SlowDown` with 503, but `ExpiredToken` and `RequestTimeout` with 400.
+/// Judges the code before the status: S3 answers `SlowDown` with 503, but `ExpiredToken` and `RequestTimeout` with 400.
 fn remedy_for(status: Option<u16>, code: &str) -> Remedy {
     const WAIT: [&str; 17] = [
         "ExpiredToken",
@@ -303,7 +303,7 @@ fn remedy_for(status: Option<u16>, code: &str) -> Remedy {
     if throttled || later || WAIT.contains(&code) { Remedy::Wait } else { Remedy::Person }
 }
 
-/// The beginning of a body that is not as the service writes its refusals: a proxy's, perhaps.
+/// The beginning of a body that is not in the service's own form of errors, for example a proxy's page.
 fn unparsed(response: &HttpResponse) -> String {
     let body = response.body().bytes().unwrap_or_default();
     String::from_utf8_lossy(&body[..body.len().min(UNPARSED_BYTES_MAX)]).into_owned()
@@ -325,7 +325,7 @@ fn spoken(status: Option<u16>, code: &str, message: &str, request_id: Option<&st
     told
 }
 
-/// One line of bounded length.
+/// The text as one line of bounded length.
 fn shortened(text: String) -> String {
     let mut text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if text.len() > REASON_BYTES_MAX {

@@ -1,4 +1,4 @@
-//! Who we are to AWS: yields credentials that stay fresh.
+//! Identities at AWS: credentials that are renewed before they expire.
 
 pub(crate) mod endpoint;
 
@@ -32,7 +32,7 @@ use serde::Deserialize;
 pub struct Config {
     /// A named profile of the shared configuration file to begin from, in place of the default chain.
     pub profile: Option<String>,
-    /// The roles to assume, in order; each is assumed with the credentials of the one before.
+    /// The roles to assume, in order; each is assumed with the credentials of the role before it.
     #[serde(default)]
     pub assume_role: Vec<RoleConfig>,
 }
@@ -43,28 +43,29 @@ pub struct Config {
 pub struct RoleConfig {
     /// The role's ARN.
     pub role_arn: String,
-    /// The external id its trust policy asks for, or where it is: `env:NAME`, `file:/path` or `credential:name`.
+    /// The external id that the role's trust policy requires, or a reference to it: `env:NAME`, `file:/path` or
+    /// `credential:name`.
     pub external_id: Option<ExternalId>,
     /// The session's name, which the other account's CloudTrail shows. Default: `auditferry`.
     #[serde(default = "default_session_name")]
     pub session_name: String,
-    /// How long the session lasts: 15 minutes to 12 hours, at most 1 hour when this role is assumed from another role
+    /// How long the session lasts: 15 minutes to 12 hours, at most 1 hour if this role is assumed from another role
     /// (role chaining). Default: 1 hour.
     #[serde(default = "default_duration", deserialize_with = "crate::units::time")]
     pub duration: Duration,
     /// A session policy (JSON) that narrows the role further.
     pub session_policy: Option<String>,
-    /// The region whose STS is asked. Default: the feed's or queue's region.
+    /// The region of the STS endpoint. Default: the feed's or queue's region.
     pub region: Option<String>,
     /// Another STS endpoint.
     pub endpoint_url: Option<String>,
-    /// Whether STS may be asked without TLS where it is not on this machine. Default: false.
+    /// Whether STS may be reached without TLS on another machine. Default: false.
     #[serde(default)]
     pub allow_plain_http: bool,
 }
 
 impl fmt::Debug for RoleConfig {
-    /// Without the external id, which some hold for a secret.
+    /// Leaves out the external id, which some operators treat as a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RoleConfig")
             .field("role_arn", &self.role_arn)
@@ -81,13 +82,13 @@ const fn default_duration() -> Duration {
     Duration::from_secs(3600)
 }
 
-/// Why there are no credentials. The variants are what a caller does differently.
+/// Why there are no credentials. There is a variant for each different reaction of a caller.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// Somebody refuses: a trust policy, an external id, a permission, a configuration. Nothing but a person can mend it.
+    /// A trust policy, an external id, a permission or a configuration refuses. Only an operator can mend that.
     #[error("identity {identity}: {step} is refused: {reason}")]
     Refused { identity: String, step: Step, reason: String },
-    /// Throttled, timed out, not reachable: try again later.
+    /// A service throttled the request, timed out or cannot be reached: try again later.
     #[error("identity {identity}: {step} failed for now: {reason}")]
     Unavailable { identity: String, step: Step, reason: String },
     /// The environment says how to ask AWS, and that cannot be.
@@ -103,9 +104,9 @@ pub enum IdentityError {
 /// Which step of the credential chain failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Step {
-    /// What the chain of roles begins from.
+    /// The first credentials of the chain.
     Base,
-    /// One role of the chain, the first being 1.
+    /// One role of the chain, counted from 1.
     Role { number: usize, of: usize, role_arn: String },
 }
 

@@ -1,7 +1,8 @@
-//! Credentials kept fresh: refreshed ahead of their expiry, once at a time, and used until then when a refresh fails.
+//! Keeps credentials fresh: refreshes them before they expire, one refresh at a time, and uses the old ones until they
+//! expire if a refresh fails.
 //!
-//! The clock is read here, and only here outside the collector: whether credentials are still good cannot be known
-//! without it, and the SDK asks for them in the middle of a request.
+//! Outside the collector only this file reads the clock: it decides whether credentials are still good, and the SDK
+//! asks for them in the middle of a request.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,28 +27,29 @@ use crate::identity::http::Http;
 use crate::identity::sources::Sources;
 use crate::identity::{Config, IdentityError, Step};
 
-/// Credentials are refreshed as long before they expire, or at half of their life where that is later.
+/// Credentials are refreshed this long before they expire, or at half of their life if that is later.
 const AHEAD_MIN: Duration = Duration::from_secs(300);
 /// Longer sessions are refreshed earlier, so that an hour's outage of STS goes unnoticed.
 const AHEAD_MAX: Duration = Duration::from_secs(3600);
-/// Credentials without an expiry are asked for again as often: their file may have been changed.
+/// Credentials without an expiry are fetched again after this time, because their file may have changed.
 const TIMELESS: Duration = Duration::from_secs(900);
-/// Between two tries while the last good credentials still work.
+/// The longest wait between two tries while the last good credentials still work.
 const RETRY_MAX: Duration = Duration::from_secs(30);
-/// Between two tries, ever: many requests may ask at once.
+/// The shortest wait between two tries: many requests may ask at once.
 const RETRY_MIN: Duration = Duration::from_secs(1);
-/// Credentials younger than this are not doubted: a request under way may have been signed with those before.
+/// Credentials younger than this are not replaced after a refusal: the refused request may have been signed with the
+/// earlier ones.
 const DISTRUST_MIN: Duration = Duration::from_secs(30);
-/// One refresh, over all its steps and their retries.
+/// The longest time of one refresh, with all its steps and their retries.
 const REFRESH_MAX: Duration = Duration::from_secs(60);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long STS, and what else gives credentials, may take to answer.
+/// How long STS, and other sources of credentials, may take to answer.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// The SDK's own tries of one request for credentials, with its own backoff between them.
 const ATTEMPTS_MAX: u32 = 3;
 
-/// Who we are: gives out credentials, and what every client of AWS is built from.
+/// An identity: gives out its credentials, and the configuration for every AWS client.
 #[derive(Clone, Debug)]
 pub struct Identity {
     name: Arc<str>,
@@ -57,10 +59,10 @@ pub struct Identity {
     plain_http: SharedHttpClient,
 }
 
-/// Prepares an identity. Nothing is asked of STS yet: `Identity::verify` does, or the first request.
+/// Prepares an identity without calls to STS: `Identity::verify` or the first request makes them.
 ///
-/// `default_region` is that of the feed or queue which the identity is for; without one the environment's. What clients
-/// of this identity ask is given up after `request_timeout` without an answer.
+/// `default_region` is the region of the feed or queue that uses the identity; without it the environment's region is
+/// used. Requests of this identity's clients fail after `request_timeout` without an answer.
 ///
 /// # Errors
 /// `RegionMissing` when a role is to be assumed and no region is known; `Misconfigured` when the environment names no usable
@@ -94,7 +96,7 @@ pub(crate) async fn credentials(
     Ok(Identity::new(name, SharedCredentialsProvider::new(chain), &clients, &http, SystemTime::now))
 }
 
-/// Whether the environment or a profile names a region. The instance, which may know one too, is not asked.
+/// Whether the environment or a profile names a region. The instance's metadata, which may have one too, is not asked.
 pub(crate) async fn has_region() -> bool {
     let from_files = ProfileFileRegionProvider::new();
     RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
@@ -104,8 +106,8 @@ pub(crate) async fn has_region() -> bool {
         .is_some()
 }
 
-/// What clients are built from. They give up what is not answered in time, and try nothing again: the collector does,
-/// which knows what else waits. The time to find credentials is not part of a request's.
+/// The configuration for AWS clients. Their requests time out and are not retried: the collector retries, because it
+/// knows what else waits. The time to obtain credentials does not count for a request.
 fn for_clients(aws: &SdkConfig, request_timeout: Duration) -> SdkConfig {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT.min(request_timeout))
@@ -134,19 +136,19 @@ impl Identity {
             turn: tokio::sync::Mutex::new(()),
             now: Box::new(now),
         });
-        // The clients keep nothing themselves, so that each request is signed with what is fresh here.
+        // The clients cache no credentials, so that each request is signed with the fresh ones from here.
         let aws =
             aws.to_builder().credentials_provider(shared(&fresh)).identity_cache(IdentityCache::no_cache()).build();
         Self { name: name.into(), fresh, aws, plain_http: http.client(true) }
     }
 
-    /// Credentials that a stand-in for AWS takes.
+    /// An identity with credentials that a stand-in for AWS accepts.
     #[cfg(test)]
     pub(crate) fn invented() -> Self {
         Self::invented_within(Duration::from_secs(30))
     }
 
-    /// The same, with this patience for each request.
+    /// Such an identity with this timeout for each request.
     #[cfg(test)]
     pub(crate) fn invented_within(request_timeout: Duration) -> Self {
         let credentials = Credentials::new("AKIAINVENTED", "secret", None, None, "test");
@@ -160,7 +162,7 @@ impl Identity {
         &self.name
     }
 
-    /// What clients are built from: these credentials, the region, timeouts, no retries.
+    /// The configuration for AWS clients: these credentials, the region, timeouts, no retries.
     pub fn aws(&self) -> &SdkConfig {
         &self.aws
     }
@@ -175,7 +177,7 @@ impl Identity {
         TimeoutConfig::builder().read_timeout(self.request_timeout() + more).build()
     }
 
-    /// How long a request may stay without an answer, and a body without a byte.
+    /// How long a request may wait for its answer, and a body for its next byte.
     pub fn request_timeout(&self) -> Duration {
         self.aws.timeout_config().and_then(TimeoutConfig::read_timeout).unwrap_or(READ_TIMEOUT)
     }
@@ -184,7 +186,7 @@ impl Identity {
         shared(&self.fresh)
     }
 
-    /// Walks the whole chain now, unless good credentials are there already.
+    /// Walks the whole chain now, unless there are good credentials already.
     ///
     /// # Errors
     /// The step that failed and why.
@@ -200,20 +202,20 @@ impl Identity {
         self.fresh.give().await
     }
 
-    /// When the credentials in hand end, in milliseconds since the epoch; `None` while there are none, or they have no
-    /// end.
+    /// When the present credentials expire, in milliseconds since the epoch; `None` if there are none, or they never
+    /// expire.
     pub fn expires_at_ms(&self) -> Option<i64> {
         let expiry = self.fresh.kept().credentials.as_ref().and_then(Credentials::expiry)?;
         i64::try_from(expiry.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
     }
 
-    /// The AWS account of the credentials in hand, if their source names it.
+    /// The AWS account of the present credentials, if their source names it.
     pub fn account(&self) -> Option<String> {
         let kept = self.fresh.kept();
         kept.credentials.as_ref()?.account_id().map(|account| account.as_str().to_owned())
     }
 
-    /// Why the last refresh failed, where it did. The credentials in hand may still be good.
+    /// Why the last refresh failed, if it did. The present credentials may still be good.
     pub fn failing(&self) -> Option<IdentityError> {
         self.fresh.kept().failure.clone()
     }
@@ -223,7 +225,7 @@ impl Identity {
         self.fresh.kept().refreshes
     }
 
-    /// AWS says the credentials are no good although they should be: the next request tries to replace them.
+    /// Reports that AWS refused credentials that should be good: the next request tries to replace them.
     pub fn distrust(&self) {
         let now = (self.fresh.now)();
         let mut kept = self.fresh.kept();
@@ -239,7 +241,7 @@ struct Fresh {
     identity: String,
     source: SharedCredentialsProvider,
     kept: Mutex<Kept>,
-    /// Whoever holds it refreshes.
+    /// The task that holds this lock refreshes.
     turn: tokio::sync::Mutex<()>,
     now: Box<dyn Fn() -> SystemTime + Send + Sync>,
 }
@@ -251,15 +253,15 @@ struct Kept {
     refresh_at: Option<SystemTime>,
     refreshes: u64,
     failure: Option<IdentityError>,
-    /// Not before is a failed refresh tried again.
+    /// The earliest time for another try after a failed refresh.
     retry_at: Option<SystemTime>,
 }
 
 enum Standing {
     Good(Credentials),
-    /// Still good, to be refreshed.
+    /// The credentials are still good, but due for a refresh.
     Due(Credentials),
-    /// None, and the last try has only just failed.
+    /// There are no good credentials, and the last try has only just failed.
     Failed(IdentityError),
     Needed,
 }
@@ -334,7 +336,7 @@ impl Fresh {
         }
     }
 
-    /// Only by whoever holds the turn.
+    /// The caller must hold `turn`.
     async fn refresh(&self) -> Result<Credentials, IdentityError> {
         let result = match tokio::time::timeout(REFRESH_MAX, self.source.provide_credentials()).await {
             Ok(result) => result,
@@ -403,7 +405,7 @@ mod tests {
 
     use super::*;
 
-    /// Gives what it is told to, one after another, and counts.
+    /// A source that gives the configured answers in turn, and counts the calls.
     #[derive(Debug, Default)]
     struct Script {
         answers: Mutex<VecDeque<Result<Credentials, IdentityError>>>,
