@@ -37,8 +37,7 @@ const TIMELESS: Duration = Duration::from_secs(900);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// The shortest wait between two tries: many requests may ask at once.
 const RETRY_MIN: Duration = Duration::from_secs(1);
-/// Credentials younger than this are not replaced after a refusal: the refused request may have been signed with the
-/// earlier ones.
+/// After a refusal younger credentials are kept: the refused request may have been signed with the earlier ones.
 const DISTRUST_MIN: Duration = Duration::from_secs(30);
 /// The longest time of one refresh, with all its steps and their retries.
 const REFRESH_MAX: Duration = Duration::from_secs(60);
