@@ -14,8 +14,8 @@ pub(super) struct Args {
     config: Vec<PathBuf>,
 }
 
-/// Prints one line if the configuration is valid, otherwise every fault with its file, line and key. Warnings name what
-/// may not apply on the daemon's machine, and do not change the result.
+/// Prints one line if the configuration is valid, otherwise every fault with its file, line and key. Warnings are about
+/// things that may differ on the daemon's machine, and do not change the result.
 pub(super) fn run(args: &Args) -> Status {
     let loaded = match loaded(&args.config) {
         Ok(loaded) => loaded,

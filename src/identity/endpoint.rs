@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-/// Why a URL is not asked. The URL is left out: it may hold a password.
+/// Why an endpoint is refused. The message leaves out the URL, which may contain a password.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum EndpointError {
     #[error("expected a URL that begins with https:// or http://")]
@@ -79,12 +79,12 @@ pub(crate) fn is_this_machine(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Whether a host's name is one below `localhost`, as that of a bucket in a stand-in for S3 on this machine.
+/// Whether a host's name is below `localhost`, such as a bucket's host in a stand-in for S3 on this machine.
 pub(super) fn is_below_localhost(host: &str) -> bool {
     host.ends_with(".localhost")
 }
 
-/// Whether a request may go to a URL: as [`check`], or to where AWS gives out credentials without TLS.
+/// Checks a request's URL like [`check`], and also allows the addresses at which AWS gives out credentials without TLS.
 pub(super) fn check_request(url: &str, allow_plain_http: bool) -> Result<(), EndpointError> {
     match check(url, allow_plain_http) {
         Err(EndpointError::Plain) if gives_credentials(url) => Ok(()),
@@ -92,8 +92,8 @@ pub(super) fn check_request(url: &str, allow_plain_http: bool) -> Result<(), End
     }
 }
 
-/// Instance metadata, a task's credentials (ECS) and a pod's (EKS): addresses of the machine's own link, as their user guides
-/// name them.
+/// The link-local addresses of instance metadata and of the credentials of tasks (ECS) and pods (EKS), from the user
+/// guides of these services.
 fn gives_credentials(url: &str) -> bool {
     const HOSTS: [&str; 5] =
         ["169.254.169.254", "[fd00:ec2::254]", "169.254.170.2", "169.254.170.23", "[fd00:ec2::23]"];

@@ -393,7 +393,7 @@ mod tests {
         }
     }
 
-    /// The same under the names of S3, SQS and STS: a key that was deleted, a session that ended.
+    /// The codes of S3, SQS and STS for a deleted key and for an expired session.
     #[test]
     fn credentials_that_aws_does_not_know_are_blamed_and_a_lacking_permission_is_not() {
         let blamed = |code: &str| {

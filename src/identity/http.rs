@@ -1,5 +1,5 @@
-//! The HTTP client that asks AWS, and what gives out credentials: never in the clear beyond this machine, trusting whom and
-//! through which proxy as the environment says.
+//! The HTTP client for AWS and for sources of credentials. It uses TLS beyond this machine, and the environment's
+//! trusted certificates and proxy.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -29,26 +29,26 @@ use crate::identity::endpoint::{check_request, is_below_localhost};
 
 /// The longest file of certificates that is read, in bytes.
 const CERTIFICATES_BYTES_MAX: u64 = 4 << 20;
-/// Whom to trust, as AWS's command line and SDKs know it.
+/// The variable with a file of trusted root certificates, as for AWS's command line and SDKs.
 const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
-/// The proxy for requests over TLS, the first that is set, as curl has it. Requests without TLS stay on this machine or its
-/// link, so that `HTTP_PROXY` is for none of them.
+/// The variables with the proxy for requests over TLS; the first that is set counts, as in curl. `HTTP_PROXY` is not
+/// used, because requests without TLS stay on this machine or its link.
 const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 const NO_PROXIES: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
-/// What of the environment makes it impossible to ask AWS.
+/// Why the environment's settings for calls to AWS are unusable.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HttpError {
     #[error("{CA_BUNDLE}: {path}: {source}", path = path.display())]
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{CA_BUNDLE}: {path}: it holds no certificate (PEM)", path = .0.display())]
     NoCertificate(PathBuf),
-    /// The proxy's URL is left out: it may hold a password.
+    /// The message leaves out the proxy's URL, which may contain a password.
     #[error("{0}: expected the URL of an HTTP proxy such as http://proxy.example:3128")]
     Proxy(&'static str),
 }
 
-/// What HTTP clients are built from.
+/// The configuration of the HTTP clients.
 #[derive(Clone, Debug)]
 pub(crate) struct Http {
     tls: TlsContext,
@@ -56,10 +56,10 @@ pub(crate) struct Http {
 }
 
 impl Http {
-    /// As the environment says now.
+    /// Reads the environment.
     ///
     /// # Errors
-    /// When it names certificates that are none, or a proxy that cannot be one.
+    /// If the environment names unusable certificates, or an unusable proxy.
     pub(crate) fn from_environment() -> Result<Self, HttpError> {
         Self::new(|variable| std::env::var(variable).ok().filter(|value| !value.is_empty()))
     }
@@ -79,7 +79,7 @@ impl Http {
         Ok(Self { tls, proxy })
     }
 
-    /// A client with connections of its own. Without TLS it asks other machines only where that is allowed.
+    /// A client with its own connections. It reaches other machines without TLS only if `allow_plain_http` is set.
     pub(crate) fn client(&self, allow_plain_http: bool) -> SharedHttpClient {
         let (http, kept) = (self.clone(), Mutex::<HashMap<Timeouts, SharedHttpConnector>>::default());
         http_client_fn(move |settings, _| {
@@ -100,10 +100,10 @@ impl Http {
     }
 }
 
-/// To connect, and for an answer.
+/// The timeouts to connect, and for an answer.
 type Timeouts = (Option<Duration>, Option<Duration>);
 
-/// Those of a file alone.
+/// Trusts only the certificates of a file.
 fn trusted(path: PathBuf) -> Result<TrustStore, HttpError> {
     let mut pem = Vec::new();
     let read = File::open(&path).and_then(|file| file.take(CERTIFICATES_BYTES_MAX).read_to_end(&mut pem));
@@ -112,7 +112,7 @@ fn trusted(path: PathBuf) -> Result<TrustStore, HttpError> {
     }
     let usable =
         |certificate: &CertificateDer<'_>| RootCertStore::empty().add(certificate.clone().into_owned()).is_ok();
-    // The SDK panics over what it cannot use.
+    // The SDK panics on certificates that it cannot use.
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem).flatten().filter(usable).collect();
     if certificates.is_empty() {
         return Err(HttpError::NoCertificate(path));
@@ -123,8 +123,8 @@ fn trusted(path: PathBuf) -> Result<TrustStore, HttpError> {
     }))
 }
 
-/// Refuses requests that would go to another machine in the clear, whoever makes them: the SDK asks for credentials by itself,
-/// and takes endpoints from the environment and from profiles.
+/// Refuses requests that would go to another machine without TLS. It checks every request, because the SDK requests
+/// credentials by itself, and takes endpoints from the environment and from profiles.
 #[derive(Debug)]
 struct Guarded {
     connector: Connector,
@@ -140,8 +140,8 @@ impl HttpConnector for Guarded {
     }
 }
 
-/// Looks names up as this machine does, but for those at and below `localhost`: they are this machine (RFC 6761, 6.3), and not
-/// every system knows.
+/// Resolves names with the system's resolver, except `localhost` and names below it: they mean this machine (RFC 6761,
+/// 6.3), but not every system knows that.
 #[derive(Clone, Debug)]
 struct Resolver;
 
@@ -193,7 +193,7 @@ mod tests {
                 "http://",
                 Some("HTTPS_PROXY: expected the URL of an HTTP proxy such as http://proxy.example:3128"),
             ),
-            // Nothing goes there.
+            // No request uses `HTTP_PROXY`.
             ("HTTP_PROXY", "socks5://proxy.example", None),
         ] {
             assert_eq!(told(&[(variable, value)]).as_deref(), expected, "{variable}={value}");
@@ -209,7 +209,7 @@ mod tests {
         std::fs::write(&bundle, format!("{unusable}{root}")).unwrap();
         let bundle = bundle.to_str().unwrap();
         let http = Http::new(|name| (name == "AWS_CA_BUNDLE").then(|| bundle.to_owned())).unwrap();
-        // It panics over what it cannot use.
+        // The SDK would panic on certificates that it cannot use.
         http.connector(&HttpConnectorSettings::builder().build(), false);
         std::fs::write(bundle, unusable).unwrap();
         assert!(told(&[("AWS_CA_BUNDLE", bundle)]).unwrap().ends_with("it holds no certificate (PEM)"));

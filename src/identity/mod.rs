@@ -91,10 +91,10 @@ pub enum IdentityError {
     /// A service throttled the request, timed out or cannot be reached: try again later.
     #[error("identity {identity}: {step} failed for now: {reason}")]
     Unavailable { identity: String, step: Step, reason: String },
-    /// The environment says how to ask AWS, and that cannot be.
+    /// The environment's settings for calls to AWS are unusable.
     #[error("identity {identity}: AWS cannot be asked: {reason}")]
     Misconfigured { identity: String, reason: String },
-    /// Roles are to be assumed, and nothing says in which region.
+    /// There are roles to assume, and no setting names a region.
     #[error(
         "identity {identity}: no region is known to assume {role_arn} in; set `region` with that role or in the feed"
     )]

@@ -54,7 +54,7 @@ pub struct Identity {
     name: Arc<str>,
     fresh: Arc<Fresh>,
     aws: SdkConfig,
-    /// Asks other machines without TLS too.
+    /// A client that may also reach other machines without TLS.
     plain_http: SharedHttpClient,
 }
 
@@ -64,8 +64,8 @@ pub struct Identity {
 /// used. Requests of this identity's clients fail after `request_timeout` without an answer.
 ///
 /// # Errors
-/// `RegionMissing` when a role is to be assumed and no region is known; `Misconfigured` when the environment names no usable
-/// proxy or certificates.
+/// `RegionMissing` if there is a role to assume and no region is known; `Misconfigured` if the environment names an
+/// unusable proxy or unusable certificates.
 pub(crate) async fn credentials(
     name: &str,
     config: &Config,
@@ -166,12 +166,12 @@ impl Identity {
         &self.aws
     }
 
-    /// Asks as the clients built from [`Identity::aws`] do, and other machines without TLS too.
+    /// An HTTP client like that of [`Identity::aws`] that may also reach other machines without TLS.
     pub fn plain_http(&self) -> SharedHttpClient {
         self.plain_http.clone()
     }
 
-    /// The timeouts of a request that the service may take `more` time to answer.
+    /// The timeouts of a request for which the service has `more` time to answer.
     pub fn timeouts(&self, more: Duration) -> TimeoutConfig {
         TimeoutConfig::builder().read_timeout(self.request_timeout() + more).build()
     }

@@ -1,5 +1,5 @@
-//! The sources of the credentials to begin from. Each is set up anew when it is asked: the SDK reads a profile's files once, keeps
-//! a fault that it found there, and hides behind an instance's last credentials why there are no others.
+//! The sources of the first credentials. Each call makes them again, because the SDK reads a profile's files only once,
+//! remembers a fault in them, and hides behind an instance's last credentials why there are no new ones.
 
 use std::error::Error;
 
@@ -19,7 +19,7 @@ use crate::identity::endpoint::EndpointError;
 use crate::identity::fault::{cause, chained};
 use crate::identity::{IdentityError, Step};
 
-/// What a named profile says, or else the first source of the default chain that is set up.
+/// The named profile, or else the first configured source of the default chain.
 #[derive(Debug)]
 pub(super) struct Sources {
     identity: String,
@@ -28,13 +28,14 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// `aws` is how they are asked: client, region, timeouts, retries.
+    /// `aws` has the client, region, timeouts and retries for the sources.
     pub(super) fn new(identity: &str, profile: Option<&str>, aws: &SdkConfig) -> Self {
         Self { identity: identity.to_owned(), profile: profile.map(str::to_owned), aws: aws.clone() }
     }
 
     /// # Errors
-    /// `Refused` when no source is set up, or one is wrongly; `Unavailable` when one, or an instance's metadata, does not answer.
+    /// `Refused` if no source is configured, or one is configured wrongly; `Unavailable` if a source, or an instance's
+    /// metadata, does not answer.
     pub(super) async fn ask(&self) -> Result<Credentials, IdentityError> {
         let mut last = self.failed(INSTANCE, &CredentialsError::not_loaded("it is not asked"));
         for (name, source) in self.all() {
@@ -47,7 +48,7 @@ impl Sources {
         Err(last)
     }
 
-    /// In the order of the SDK's default chain.
+    /// The sources in the order of the SDK's default chain.
     fn all(&self) -> Vec<(&'static str, SharedCredentialsProvider)> {
         let config = self.config();
         let profile = ProfileFileCredentialsProvider::builder().configure(&config);
@@ -87,7 +88,7 @@ impl Sources {
     fn failed(&self, source: &str, error: &CredentialsError) -> IdentityError {
         let (identity, step) = (self.identity.clone(), Step::Base);
         let is_missing = matches!(error, CredentialsError::CredentialsNotLoaded(_));
-        // The SDK's own words for the kind of an error say nothing to an operator.
+        // The SDK's own text for the kind of error means nothing to an operator, so only its causes are reported.
         let told = error.source().map(chained);
         let told = told.unwrap_or_else(|| if is_missing { "it is not set up".to_owned() } else { chained(error) });
         let reason = match &self.profile {
@@ -108,7 +109,8 @@ impl Sources {
                 );
                 IdentityError::Refused { identity, step, reason }
             }
-            // An instance whose metadata is away cannot be told from a machine that is no instance: it may come back.
+            // Metadata that does not answer may be that of an instance, or this machine may be none: so another try is
+            // worth it.
             _ if cause::<ConnectorError>(error).is_some() => IdentityError::Unavailable { identity, step, reason },
             CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_) => {
                 IdentityError::Refused { identity, step, reason }
