@@ -36,8 +36,8 @@ pub(super) fn run(args: Args) -> Status {
     };
     let counts = RunMetrics::default();
     let bar = if args.once { bar(&counts) } else { ProgressBar::hidden() };
-    let format = match telemetry::begin(&loaded.config.log, &bar) {
-        Ok(format) => format,
+    let form = match telemetry::begin(&loaded.config.log, &bar) {
+        Ok(form) => form,
         Err(error) => {
             eprintln!("{error}");
             return Status::Config;
@@ -66,10 +66,10 @@ pub(super) fn run(args: Args) -> Status {
         return status;
     }
     let summary = counts.summary();
-    match format {
-        LogFormat::Readable => eprintln!("{summary}"),
-        LogFormat::Json => eprintln!("{}", summary.json()),
-    }
+    form.write(&match form.format {
+        LogFormat::Readable => summary.to_string(),
+        LogFormat::Json => summary.json().to_string(),
+    });
     if args.strict && status == Status::Done && summary.has_refused() { Status::Corrupt } else { status }
 }
 

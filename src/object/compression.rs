@@ -35,7 +35,7 @@ pub enum InflateError {
 }
 
 impl InflateError {
-    /// The [`InflateError`] inside an error that [`Inflate`] returned as a reader. Any other error is the source's.
+    /// The [`InflateError`] inside an error that a reader of inflated bytes returned. Any other error is the source's.
     pub fn from_read(error: io::Error) -> Self {
         error.downcast::<Self>().unwrap_or_else(Self::Source)
     }

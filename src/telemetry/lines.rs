@@ -1,6 +1,7 @@
 //! Writes each log event as one line without hidden characters, even if a text in it came from an attacker.
 
 use std::fmt;
+use std::io::{self, Write as _};
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
@@ -12,10 +13,21 @@ use crate::visible::{is_hidden, visible};
 
 /// The form of log lines.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Form {
-    pub(super) format: LogFormat,
+pub(crate) struct Form {
+    pub(crate) format: LogFormat,
     /// Whether each line begins with its priority, as the journal reads it (sd-daemon(3)).
     pub(super) has_priorities: bool,
+}
+
+impl Form {
+    /// Writes each line of a text to standard error with the priority of INFO. What cannot be written is lost, like a log
+    /// line.
+    pub(crate) fn write(self, text: &str) {
+        let priority = if self.has_priorities { priority(Level::INFO) } else { "" };
+        for line in text.lines() {
+            let _ = writeln!(io::stderr(), "{priority}{line}");
+        }
+    }
 }
 
 /// Another format's output as one line without hidden characters.

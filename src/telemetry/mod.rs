@@ -32,8 +32,10 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{LevelError, Log, LogFormat};
-use crate::telemetry::lines::{Form, OneLine};
+use crate::telemetry::lines::OneLine;
 use crate::visible::is_hidden;
+
+pub(crate) use lines::Form;
 
 /// Why the log could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -46,15 +48,14 @@ pub(crate) enum TelemetryError {
 }
 
 /// Starts logging to standard error, above the progress `bar` there. Standard output belongs to the `stdout` sink.
-/// Returns the format of the lines.
-pub(crate) fn begin(log: &Log, bar: &ProgressBar) -> Result<LogFormat, TelemetryError> {
+/// Returns the form of the lines.
+pub(crate) fn begin(log: &Log, bar: &ProgressBar) -> Result<Form, TelemetryError> {
     let usual = if io::stderr().is_terminal() { LogFormat::Readable } else { LogFormat::Json };
-    let format = log.format.unwrap_or(usual);
-    let form = Form { format, has_priorities: is_journal() };
+    let form = Form { format: log.format.unwrap_or(usual), has_priorities: is_journal() };
     let bar = bar.clone();
     let subscriber = subscriber(form, log.filter()?, move || AboveBar(bar.clone()));
     subscriber.try_init().map_err(|_| TelemetryError::AlreadySet)?;
-    Ok(format)
+    Ok(form)
 }
 
 /// Standard error with a progress bar, which is hidden while a line is written.

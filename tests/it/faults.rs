@@ -125,7 +125,7 @@ fn a_second_signal_ends_the_process_at_once_and_loses_nothing() {
 /// receives.
 #[test]
 fn a_bucket_that_slows_most_reads_down_sends_no_message_to_the_dead_letters() {
-    const OBJECTS: u64 = 20;
+    const OBJECTS: u64 = 12;
     let aws = Aws::emulated();
     let (queue, dead) = aws.queue_with_dead_letters(3);
     let place = Place { bucket: aws.bucket(), queue };
@@ -137,7 +137,7 @@ fn a_bucket_that_slows_most_reads_down_sends_no_message_to_the_dead_letters() {
         0..7 => Fault::Refused(503, "SlowDown"),
         _ => Fault::CutAfter(usize::MAX),
     };
-    let faults: Vec<Fault> = (0..60).map(|_| slowed(&mut chance)).collect();
+    let faults: Vec<Fault> = (0..20).map(|_| slowed(&mut chance)).collect();
     proxy.breaks(&faults);
     let world = World::fed_through(&proxy, &place).with_queue("visibility_secs = 10");
     for n in 0..OBJECTS {

@@ -40,5 +40,6 @@ fn a_log_that_cannot_be_written_ends_nothing() {
     world.write(KEY, &object(&records(0..3)));
     world.comes_to("out", 3);
     assert!(daemon.stop().success());
+    assert!(world.run(&["--once"]).after("exec 2>/dev/full").spawn().end().success());
     world.delivered_once_each(&records(0..3));
 }

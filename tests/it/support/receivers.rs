@@ -43,6 +43,11 @@ pub trait Receives: Send {
     /// How many of the receiver's answers clients have read.
     fn answers(&self) -> usize;
 
+    /// Whether the receiver can hold its answer back, so that a process can be killed before it has all of a step's events.
+    fn can_wait(&self) -> bool {
+        true
+    }
+
     /// A shell command that stops a process in the middle of writing a batch, for receivers that give no answers.
     fn torn_by(&self) -> Option<&'static str> {
         None
@@ -116,6 +121,11 @@ impl Receives for FileOutput {
 
     fn answers(&self) -> usize {
         self.events().len()
+    }
+
+    /// A compressed file stays below any file size limit that the checkpoint store stays below.
+    fn can_wait(&self) -> bool {
+        self.torn_by().is_some()
     }
 
     /// The file size limit is one MiB. The checkpoint store stays below it, and so do compressed files.
