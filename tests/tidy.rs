@@ -552,3 +552,36 @@ fn each_file_that_the_architecture_names_exists() {
     }
     none(missing, "each file that a document names is there");
 }
+
+/// The names, versions and dependencies of a lock file's packages.
+fn locked(file: &str) -> BTreeMap<(String, String), String> {
+    let text = text_of(file);
+    let packages = text.split("[[package]]\n").skip(1).map(|package| {
+        let value = |key: &str| package.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(" = ")).unwrap();
+        let dependencies = package.split_once("dependencies = [").map_or("", |(_, dependencies)| dependencies);
+        ((value("name").replace('"', ""), value("version").replace('"', "")), dependencies.to_owned())
+    });
+    packages.collect()
+}
+
+/// tests/fuzz is a workspace of its own, because it needs another compiler. What it tests is the program that is built.
+#[test]
+fn the_fuzz_targets_depend_on_what_the_program_depends_on() {
+    let (program, fuzz) = (locked("Cargo.lock"), locked("tests/fuzz/Cargo.lock"));
+    let names: BTreeSet<&String> = program.keys().map(|(name, _)| name).collect();
+    let other = fuzz.keys().filter(|package| names.contains(&package.0) && !program.contains_key(*package));
+    let mut wrong: Vec<String> = other.map(|(name, version)| format!("{name} {version}")).collect();
+    let ours = |lock: &BTreeMap<(String, String), String>| {
+        let (_, dependencies) = lock.iter().find(|((name, _), _)| name == "auditferry").unwrap();
+        let names = dependencies.lines().filter_map(|line| line.trim().strip_prefix('"'));
+        names.map(|line| line.trim_end_matches([',', '"']).to_owned()).collect::<BTreeSet<_>>()
+    };
+    // The program's lock names what its tests depend on, too.
+    let manifest = text_of("Cargo.toml");
+    let (_, tables) = manifest.split_once("[dependencies]\n").unwrap();
+    let built_in = tables.split("\n[").next().unwrap().lines().filter_map(|line| line.split_once(" = "));
+    let known = ours(&fuzz);
+    let is_known = |name: &str| known.iter().any(|known| known.split(' ').next() == Some(name));
+    wrong.extend(built_in.map(|(name, _)| name.to_owned()).filter(|name| !is_known(name)));
+    none(wrong, "tests/fuzz/Cargo.lock is up to date; make it so with `cargo +nightly metadata` in tests/fuzz");
+}
