@@ -28,6 +28,7 @@
 //! | gap | places before a sink's cursor that the sink has not had: their records had vanished, or were released from quarantine; they are delivered as soon as their records can be read |
 //! | advance | one step of a sink in one object, applied by compare-and-set: it moves the cursor from one place to another, or fills places of the gap |
 //! | part | encoded events of one stretch of one object, for one sink |
+//! | stream, tally | the records of one feed on their way to one sink, as metrics count them; the outcomes of one part's records |
 //! | piece | events of a part that were encoded and hashed together: batches are cut between pieces, and compared by them |
 //! | lane | one of a sink's streams of batches, with a sequence and a state of its own |
 //! | batch | parts for one lane, *sealed* before they are sent and *committed* when the sink has them |

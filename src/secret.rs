@@ -31,6 +31,13 @@ pub enum Reference {
 #[error("expected where the secret is: `env:NAME`, `file:/absolute/path` or `credential:name`")]
 pub struct NoReference;
 
+impl Reference {
+    /// Whether a text begins like a reference. It may be malformed.
+    pub(crate) fn is_meant_by(text: &str) -> bool {
+        matches!(text.split_once(':'), Some(("env" | "file" | "credential", _)))
+    }
+}
+
 impl TryFrom<String> for Reference {
     type Error = NoReference;
 

@@ -8,19 +8,19 @@ use jiff::{SignedDuration, Span, SpanRelativeTo};
 use serde::Deserializer;
 use serde::de::{self, Unexpected};
 
-/// The units of sizes. A bare `k` or `M` is no unit, because it means a thousand to some people and 1024 to others.
-const SIZE_UNITS: [(&str, u64); 11] = [
-    ("b", 1),
-    ("kib", 1 << 10),
-    ("mib", 1 << 20),
-    ("gib", 1 << 30),
-    ("tib", 1 << 40),
-    ("pib", 1 << 50),
-    ("kb", 1_000),
-    ("mb", 1_000_000),
-    ("gb", 1_000_000_000),
-    ("tb", 1_000_000_000_000),
-    ("pb", 1_000_000_000_000_000),
+/// The units of sizes, in the order in which [`Size`] tries them. A bare `k` or `M` is no unit, because it means a thousand
+/// to some people and 1024 to others.
+const SIZE_UNITS: [(&str, u64); 10] = [
+    ("PiB", 1 << 50),
+    ("TiB", 1 << 40),
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("PB", 1_000_000_000_000_000),
+    ("TB", 1_000_000_000_000),
+    ("GB", 1_000_000_000),
+    ("MB", 1_000_000),
+    ("kB", 1_000),
 ];
 
 /// A time such as `90s`, `1h 30m` or `7d`, where a day has 24 hours. `None` if the text is no time, is below zero, or
@@ -35,10 +35,10 @@ pub(crate) fn parse_time(text: &str) -> Option<Duration> {
 pub(crate) fn parse_size(text: &str) -> Option<u64> {
     let text = text.trim();
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = (&text[..end], text[end..].trim().to_ascii_lowercase());
-    let factor = match unit.as_str() {
-        "" => 1,
-        unit => SIZE_UNITS.iter().find(|(name, _)| *name == unit)?.1,
+    let (number, unit) = (&text[..end], text[end..].trim());
+    let factor = match unit {
+        "" | "b" | "B" => 1,
+        unit => SIZE_UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit))?.1,
     };
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     // More than nine digits of a fraction cannot be meant: they would differ by less than a byte.
@@ -141,11 +141,7 @@ pub(crate) struct Size(pub(crate) u64);
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = [("PiB", 1 << 50), ("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-        let thousands =
-            [("PB", 1_000_000_000_000_000), ("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000)];
-        let mut units = units.into_iter().chain(thousands).chain([("kB", 1000)]);
-        match units.find(|(_, factor)| self.0 > 0 && self.0.is_multiple_of(*factor)) {
+        match SIZE_UNITS.iter().find(|(_, factor)| self.0 > 0 && self.0.is_multiple_of(*factor)) {
             Some((unit, factor)) => write!(f, "{} {unit}", self.0 / factor),
             None if self.0 == 1 => f.write_str("1 byte"),
             None => write!(f, "{} bytes", self.0),

@@ -60,9 +60,7 @@ impl Feed {
     }
 
     fn covers(&self, object: &ObjectId) -> bool {
-        let prefixed =
-            self.prefixes.is_empty() || self.prefixes.iter().any(|prefix| object.key.starts_with(prefix.as_str()));
-        prefixed && self.reads(&object.bucket)
+        is_below(&self.prefixes, &object.key) && self.reads(&object.bucket)
     }
 
     fn reads(&self, bucket: &str) -> bool {
@@ -109,6 +107,11 @@ impl Contexts for Feed {
             .with_redaction(self.redaction.as_ref())
             .with_users(self.users.as_ref().map(|users| users.lookup()))
     }
+}
+
+/// Whether a key is below one of a feed's prefixes. Without prefixes every key is.
+pub(super) fn is_below(prefixes: &[String], key: &str) -> bool {
+    prefixes.is_empty() || prefixes.iter().any(|prefix| key.starts_with(prefix.as_str()))
 }
 
 /// Compiles a feed's key filters.

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::collector::build::{self, Identities};
 use crate::collector::error::Error;
+use crate::collector::feeds::is_below;
 use crate::config::{Config, feed};
 use crate::family::Family;
 use crate::notification::ObjectId;
@@ -43,8 +44,7 @@ pub(crate) fn owner<'c>(config: &'c Config, object: &ObjectId) -> Option<&'c str
     let is_in = |feed: &feed::Config| {
         let through = feed.read_through.iter().flat_map(|(bucket, through)| [bucket, through]);
         let is_named = feed.bucket.iter().chain(through).any(|bucket| **bucket == *object.bucket);
-        let is_below = |prefix: &String| object.key.starts_with(prefix.as_str());
-        is_named && (feed.prefixes.is_empty() || feed.prefixes.iter().any(is_below))
+        is_named && is_below(&feed.prefixes, &object.key)
     };
     config.feed.iter().find(|(_, feed)| is_in(feed)).map(|(name, _)| name.as_str())
 }

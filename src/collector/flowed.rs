@@ -34,8 +34,8 @@ impl Flowed {
         self.at = Instant::now();
         let (metrics, now_ms) = (&services.metrics, services.clock.now_ms());
         let now = metrics.flow.now();
-        for ((feed, sink), stream) in &now {
-            let before = self.streams.get(&(Arc::clone(feed), Arc::clone(sink))).copied().unwrap_or_default();
+        for (names @ (feed, sink), stream) in &now {
+            let before = self.streams.get(names).copied().unwrap_or_default();
             let Some(Stream { read, delivered, refused, filtered, missing, reread, under_way }) = stream.since(&before)
             else {
                 continue;

@@ -137,14 +137,14 @@ async fn run_counted<Q: Queue>(
     let began = Instant::now();
     let health = Arc::new(Health::default());
     let reporter = Reporter::new(&health, &metrics, began);
-    announce::announce(&reporter, &config, if mode == Mode::Once { &[] } else { &identities });
+    let once = mode == Mode::Once;
+    announce::announce(&reporter, &config, if once { &[] } else { &identities });
     reporter.worked(&Part::store(), Activity::Commit);
     freshness::restore(&*store.upkeep, &config, &metrics).await?;
     let feeds = Arc::new(build::feeds(&config, places)?);
     // All parts stop when the process is asked to stop, or when one of them fails.
     let (stop, halt) = shutdown::channel();
     let mut tasks: JoinSet<Result<(), Error>> = JoinSet::new();
-    let once = mode == Mode::Once;
     let memory = config.memory();
     let budget = Budget::new(memory.readings);
     let reopening = shutdown.reopening();

@@ -18,6 +18,7 @@ use crate::identity::fault::FaultKind;
 use crate::identity::{Identity, IdentityError};
 use crate::notification::queue::Queue;
 use crate::telemetry::health::{Activity, Failure, Health, Part, PartKind, Patience};
+use crate::telemetry::series::gauge_of;
 use crate::telemetry::{status, systemd};
 
 /// How often the gauges are set.
@@ -100,20 +101,19 @@ async fn forget(services: &Services) -> Result<(), StoreError> {
 
 async fn look_at_store(services: &Services) -> Result<(), StoreError> {
     let (store, metrics) = (&services.store, &services.metrics);
-    let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let StoreSize { bytes, disk } = store.upkeep.size().await?;
-    metrics.checkpoint.db_bytes.set(gauge(bytes));
+    metrics.checkpoint.db_bytes.set(gauge_of(bytes));
     if let Some(Disk { bytes, available_bytes }) = disk {
-        metrics.checkpoint.disk_bytes.set(gauge(bytes));
-        metrics.checkpoint.disk_available_bytes.set(gauge(available_bytes));
+        metrics.checkpoint.disk_bytes.set(gauge_of(bytes));
+        metrics.checkpoint.disk_available_bytes.set(gauge_of(available_bytes));
     }
     for (kind, entries, body_bytes) in store.quarantine.quarantine_size().await?.kinds {
-        metrics.quarantine_entries.set([&kind], gauge(entries));
-        metrics.quarantine_body_bytes.set([&kind], gauge(body_bytes));
+        metrics.quarantine_entries.set([&kind], gauge_of(entries));
+        metrics.quarantine_body_bytes.set([&kind], gauge_of(body_bytes));
     }
-    metrics.left_out.objects.set(gauge(store.quarantine.unrouted_count().await?));
+    metrics.left_out.objects.set(gauge_of(store.quarantine.unrouted_count().await?));
     for worker in services.workers.iter() {
-        metrics.backlog_objects.set([&worker.name], gauge(store.backlog.backlog_len(&worker.name).await?));
+        metrics.backlog_objects.set([&worker.name], gauge_of(store.backlog.backlog_len(&worker.name).await?));
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use crate::collector::intake::in_flight::InFlightMessages;
 use crate::collector::services::Services;
 use crate::notification::queue::{Attributes, Queue, QueueError, Redrive};
+use crate::telemetry::series::gauge_of;
 
 /// The shortest retention without a WARN: 4 days, SQS's default, since an outage over a long weekend may last as long.
 const RETENTION_SECS_MIN: u32 = 4 * 86_400;
@@ -39,15 +40,14 @@ impl<Q: Queue> Watched<Q> {
             Ok(attributes) => attributes,
             Err(error) => return self.refused(&error),
         };
-        let count = |messages: u64| i64::try_from(messages).unwrap_or(i64::MAX);
-        gauges.visible_messages.set([name], count(attributes.visible_messages));
-        gauges.inflight_messages.set([name], count(attributes.in_flight_messages));
+        gauges.visible_messages.set([name], gauge_of(attributes.visible_messages));
+        gauges.inflight_messages.set([name], gauge_of(attributes.in_flight_messages));
         if !self.is_logged.swap(true, Ordering::Relaxed) {
             log_setup(name, &attributes);
         }
         if let Some(redrive) = &attributes.redrive {
             match self.queue.dead_letters(redrive).await {
-                Ok(messages) => gauges.dead_letter_messages.set([name], count(messages)),
+                Ok(messages) => gauges.dead_letter_messages.set([name], gauge_of(messages)),
                 Err(error) => self.refused(&error),
             }
         }

@@ -6,10 +6,7 @@ use crate::identity::validate::within;
 use crate::secret::{NoReference, Reference, SecretError};
 
 const CHARS_MAX: usize = 1224;
-/// Prefixes of references. An external id that begins with one of them itself can only be given by a reference.
-const KINDS: [&str; 3] = ["env:", "file:", "credential:"];
-
-/// An external id, or a reference to it.
+/// An external id, or a reference to it. An id that begins like a reference itself can only be given by a reference.
 #[derive(Clone, Deserialize)]
 #[serde(try_from = "String")]
 pub enum ExternalId {
@@ -21,7 +18,7 @@ impl TryFrom<String> for ExternalId {
     type Error = NoReference;
 
     fn try_from(text: String) -> Result<Self, NoReference> {
-        if KINDS.iter().any(|kind| text.starts_with(kind)) {
+        if Reference::is_meant_by(&text) {
             return Reference::try_from(text).map(Self::Secret);
         }
         Ok(Self::Text(text))

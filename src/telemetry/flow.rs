@@ -12,6 +12,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::batch::Tally;
+use crate::telemetry::series::gauge_of;
 
 /// The records of one feed on their way to one sink, counted since the process started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -60,18 +61,23 @@ impl Flow {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Changes the counts of a stream.
+    fn count(&self, stream: &(Arc<str>, Arc<str>), change: impl FnOnce(&mut Stream)) {
+        change(self.streams().entry(stream.clone()).or_default());
+    }
+
     /// Makes a stream known, so that its counts are exported from the start.
     pub(crate) fn announce(&self, feed: &str, sink: &str) {
-        self.streams().entry((feed.into(), sink.into())).or_default();
+        self.count(&(feed.into(), sink.into()), |_| ());
     }
 
     /// Counts `records` as read and under way.
     pub(crate) fn begin(&self, feed: &Arc<str>, sink: &Arc<str>, records: u64) -> RecordsUnderWay {
         let stream = (Arc::clone(feed), Arc::clone(sink));
-        let mut streams = self.streams();
-        let counts = streams.entry(stream.clone()).or_default();
-        counts.read += records;
-        counts.under_way += records;
+        self.count(&stream, |counts| {
+            counts.read += records;
+            counts.under_way += records;
+        });
         RecordsUnderWay { flow: self.clone(), stream, records }
     }
 
@@ -106,23 +112,23 @@ impl RecordsUnderWay {
             some
         };
         let (missing, refused, filtered) = (of(tally.missing), of(tally.refused + refused), of(tally.filtered));
-        let mut streams = self.flow.streams();
-        let counts = streams.entry(self.stream.clone()).or_default();
-        counts.under_way -= records;
-        counts.missing += missing;
-        counts.refused += refused;
-        counts.filtered += filtered;
-        counts.delivered += left;
+        self.flow.count(&self.stream, |counts| {
+            counts.under_way -= records;
+            counts.missing += missing;
+            counts.refused += refused;
+            counts.filtered += filtered;
+            counts.delivered += left;
+        });
     }
 }
 
 impl Drop for RecordsUnderWay {
     fn drop(&mut self) {
         if self.records > 0 {
-            let mut streams = self.flow.streams();
-            let counts = streams.entry(self.stream.clone()).or_default();
-            counts.under_way -= self.records;
-            counts.reread += self.records;
+            self.flow.count(&self.stream, |counts| {
+                counts.under_way -= self.records;
+                counts.reread += self.records;
+            });
         }
     }
 }
@@ -165,7 +171,7 @@ impl Collector for Flow {
                     let series = metric.encode_family(&labels)?;
                     match kind {
                         MetricType::Counter => ConstCounter::new(value(stream)).encode(series)?,
-                        _ => ConstGauge::new(i64::try_from(value(stream)).unwrap_or(i64::MAX)).encode(series)?,
+                        _ => ConstGauge::new(gauge_of(value(stream))).encode(series)?,
                     }
                 }
             }

@@ -14,7 +14,7 @@ pub(crate) mod metrics;
 
 mod process;
 
-mod series;
+pub(crate) mod series;
 
 pub(crate) mod status;
 

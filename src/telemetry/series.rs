@@ -28,6 +28,11 @@ impl<const N: usize> Counters<N> {
     }
 }
 
+/// A count as the value of a gauge.
+pub(crate) fn gauge_of(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
 /// A gauge for each combination of its labels' values.
 pub(crate) struct Gauges<const N: usize> {
     labels: [&'static str; N],

@@ -12,6 +12,7 @@ use crate::collector::report::limited;
 use crate::collector::schedule::backlog::Due;
 use crate::config::OweAfter;
 use crate::notification::ObjectId;
+use crate::telemetry::series::gauge_of;
 
 impl Dispatcher {
     /// Stores entries that have waited too long, and reports which sinks have a backlog.
@@ -183,8 +184,7 @@ impl Dispatcher {
         }
         let stored = self.services.store.backlog.backlog_len(&name).await?;
         self.backlogs[sink].stored_are(stored);
-        let entries = i64::try_from(stored).unwrap_or(i64::MAX);
-        self.services.metrics.backlog_objects.set([&name], entries);
+        self.services.metrics.backlog_objects.set([&name], gauge_of(stored));
         Ok(())
     }
 }

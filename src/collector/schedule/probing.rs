@@ -11,6 +11,7 @@ use crate::collector::report::limited;
 use crate::collector::schedule::unread::{Next, Outcome};
 use crate::config::OweAfter;
 use crate::notification::ObjectId;
+use crate::telemetry::series::gauge_of;
 
 /// How many objects are added in one transaction.
 const WRITTEN_AT_ONCE: usize = 256;
@@ -254,7 +255,7 @@ impl Dispatcher {
         let services = &self.services;
         for (feed, name) in (0..).map(FeedId).zip(services.feeds.0.iter().map(|feed| &feed.name)) {
             for (kind, objects) in self.unread.counts(feed) {
-                services.metrics.unread_objects.set([name, kind], i64::try_from(objects).unwrap_or(i64::MAX));
+                services.metrics.unread_objects.set([name, kind], gauge_of(objects));
             }
         }
     }

@@ -264,14 +264,19 @@ fn serve(client: &mut (impl Read + Write), shared: &Mutex<Shared>) -> io::Result
     Ok(replies)
 }
 
-fn read(client: &mut (impl Read + Write)) -> io::Result<Request> {
+/// The head of a request, with the empty line at its end, and nothing of what follows.
+pub fn read_head(client: &mut impl Read) -> io::Result<String> {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
         client.read_exact(&mut byte)?;
         head.push(byte[0]);
     }
-    let head = String::from_utf8_lossy(&head).into_owned();
+    Ok(String::from_utf8_lossy(&head).into_owned())
+}
+
+fn read(client: &mut (impl Read + Write)) -> io::Result<Request> {
+    let head = read_head(client)?;
     let mut lines = head.split("\r\n");
     let mut first = lines.next().unwrap_or_default().split(' ').map(str::to_owned);
     let (method, target) = (first.next().unwrap_or_default(), first.next().unwrap_or_default());

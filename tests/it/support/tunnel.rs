@@ -1,9 +1,11 @@
 //! An HTTP proxy that makes tunnels (CONNECT), and writes down where to.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+
+use super::receiver::read_head;
 
 /// One on this machine. Whatever host is named, its tunnels lead to this machine; to ports that nobody listens at they do not.
 pub struct Tunnel {
@@ -58,13 +60,7 @@ impl Tunnel {
 }
 
 fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        client.read_exact(&mut byte)?;
-        head.push(byte[0]);
-    }
-    let head = String::from_utf8_lossy(&head).into_owned();
+    let head = read_head(&mut client)?;
     shared.heads.lock().unwrap().push(head.clone());
     if shared.is_refusing.load(Ordering::Relaxed) {
         return refuse(&mut client, "407 Proxy Authentication Required");

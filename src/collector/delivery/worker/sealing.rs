@@ -125,7 +125,9 @@ impl LaneSender {
         let mut sent: BTreeMap<&str, u64> = BTreeMap::new();
         for BatchPart { provenance, piece } in done.batch.parts.iter() {
             *sent.entry(&provenance.feed).or_default() += piece.ends.len() as u64;
-            metrics.events_filtered.add([&provenance.feed, &self.name], piece.filtered);
+            if piece.filtered > 0 {
+                metrics.events_filtered.add([&provenance.feed, &self.name], piece.filtered);
+            }
         }
         for event in receipt.refused() {
             sent.entry(&event.provenance.feed).and_modify(|events| *events = events.saturating_sub(1));
